@@ -1,0 +1,1 @@
+"""Data sets and the ways to feed them (the top-level folder `datasets/`)."""

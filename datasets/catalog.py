@@ -1,0 +1,266 @@
+"""The data sets by name: ours, and those of TensorFlow Datasets.
+
+`kd-jax data list | build NAME | show NAME` prints what these functions return.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kd_jax.datasets.decode import columns
+from kd_jax.datasets.errors import DataError
+from kd_jax.datasets.folders import data_dir
+from kd_jax.datasets.progress import Say, to_stderr
+from kd_jax.datasets.quiet import quiet
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """A data set in the list.
+
+  Attributes:
+    name: what commands call it.
+    task: what its labels are for.
+    size: how many examples of what.
+    licence: under which terms it may be used.
+    built: whether its files are prepared in the data folder.
+  """
+
+  name: str
+  task: str
+  size: str
+  licence: str
+  built: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+  """What is in a built data set.
+
+  Attributes:
+    name: what commands call it.
+    features: shape and type of each column, by name.
+    counts: examples per class, by split; (n,) examples if there are no labels.
+    folder: where the files are.
+    grid: a PNG with examples of each class, or None if there are no images.
+  """
+
+  name: str
+  features: dict[str, str]
+  counts: dict[str, list[int]]
+  folder: Path
+  grid: Path | None
+
+
+_CLASSES = "image classification"
+# Ours: small, and built in seconds on first use.
+_OURS = {
+  "digits": (_CLASSES, "1,797 images 8x8x1", "CC BY 4.0"),
+  "mnist_5k": (_CLASSES, "5,000 images 28x28x1", "CC BY-SA 3.0"),
+}
+
+
+def entries() -> list[Entry]:
+  """Our data sets, then every other one that is built in the data folder.
+
+  Returns:
+    The entries in the order of their names, ours first.
+  """
+  found = _built_names()
+  ours = [Entry(name, *_OURS[name], name in found) for name in sorted(_OURS)]
+  unknown = ("-", "-", "see its page in the TFDS catalog")
+  others = [Entry(n, *unknown, True) for n in sorted(found - set(_OURS))]
+  return ours + others
+
+
+def is_embedded(name: str) -> bool:
+  """Whether a data set is ours, small, and built without being asked for.
+
+  Args:
+    name: the data set's name.
+
+  Returns:
+    True for those that first use may build.
+  """
+  return name in _OURS
+
+
+def builder(name: str) -> Any:
+  """The TFDS builder of a name.
+
+  Args:
+    name: one of ours, or one of the TFDS catalog ("cifar10", "name/config").
+
+  Returns:
+    The builder, its files in the data folder; they may not be prepared.
+
+  Raises:
+    DataError: for an unknown name; suggests those that are spelled alike.
+  """
+  place = {"data_dir": os.fspath(data_dir()), "file_format": "array_record"}
+  with quiet() as tfds:
+    if name in _OURS:
+      module = f"kd_jax.datasets.{name}.{name}_dataset_builder"
+      return importlib.import_module(module).Builder(**place)
+    known = tfds.list_builders(with_community_datasets=False)
+    if name.split("/")[0].split(":")[0] in known:
+      return _theirs(tfds, name, place)
+  close = difflib.get_close_matches(name, {*_OURS, *known}, n=3)
+  hint = f"; did you mean {' or '.join(close)}?" if close else ""
+  raise DataError(f"no data set is named {name!r}{hint} (see kd-jax data list)")
+
+
+def is_built(source: Any) -> bool:
+  """Whether a builder's files are prepared.
+
+  Args:
+    source: the builder.
+
+  Returns:
+    True if they can be read.
+  """
+  return (Path(source.data_dir) / "dataset_info.json").exists()
+
+
+def build(
+  name: str,
+  *,
+  manual_dir: str | os.PathLike[str] | None = None,
+  say: Say = to_stderr,
+) -> Path:
+  """Prepares a data set's files, once.
+
+  Args:
+    name: the data set's name.
+    manual_dir: where the user put files that may not be fetched.
+    say: takes what is being done, in lines.
+
+  Returns:
+    The folder of the files.
+
+  Raises:
+    DataError: if they cannot be prepared; says what is missing.
+  """
+  source = builder(name)
+  if is_built(source):
+    say(f"{name} is built already, in {source.data_dir}")
+    return Path(source.data_dir)
+  say(f"building {name} in {source.data_dir}")
+  manual = None if manual_dir is None else os.fspath(manual_dir)
+  with quiet() as tfds:
+    config = tfds.download.DownloadConfig(
+      manual_dir=manual, try_download_gcs=False
+    )
+    try:
+      source.download_and_prepare(download_config=config)
+    except DataError:
+      raise
+    except ImportError as error:
+      raise DataError(
+        f"preparing {name} needs a package that is not installed ({error}); "
+        "most builders of TFDS need pip install 'kd-jax[tensorflow]'"
+      ) from error
+    # A missing manual folder is an AssertionError of TFDS; a failed download
+    # is an OSError or its own kind of Exception.
+    except (AssertionError, OSError, tfds.download.DownloadError) as error:
+      line = " ".join(str(error).split())
+      raise DataError(f"cannot build {name}: {line}") from error
+  return Path(source.data_dir)
+
+
+def show(
+  name: str,
+  *,
+  out: str | os.PathLike[str] | None = None,
+  say: Say = to_stderr,
+) -> Shown:
+  """Describes a built data set and draws examples of each class.
+
+  Args:
+    name: the data set's name.
+    out: the picture's path; "NAME.png" in the files' folder if None.
+    say: takes lines of progress.
+
+  Returns:
+    What is in it.
+
+  Raises:
+    DataError: if it is not built.
+  """
+  source = builder(name)
+  if not is_built(source):
+    raise not_built(name)
+  splits = {s: columns(source, s, say=say) for s in sorted(source.info.splits)}
+  first = next(iter(splits.values()))
+  features = {
+    k: f"{'x'.join(map(str, v.shape[1:])) or 'scalar'} {v.dtype.name}"
+    for k, v in first.items()
+  }
+  counts = {s: _counts(c) for s, c in splits.items()}
+  grid = None
+  if "image" in first:
+    grid = Path(out or Path(source.data_dir) / f"{name.replace('/', '-')}.png")
+    _draw(first, grid)
+  return Shown(name, features, counts, Path(source.data_dir), grid)
+
+
+def not_built(name: str) -> DataError:
+  """The error for a data set whose files are not prepared.
+
+  Args:
+    name: the data set's name.
+
+  Returns:
+    An error that says the command which prepares them.
+  """
+  return DataError(f"{name} is not built; run: kd-jax data build {name}")
+
+
+def _theirs(tfds, name, place):
+  try:
+    return tfds.builder(name, **place)
+  except ImportError as error:
+    raise DataError(
+      f"{name} needs a package that is not installed ({error}); most builders "
+      "of TFDS need pip install 'kd-jax[tensorflow]'"
+    ) from error
+
+
+def _built_names() -> set[str]:
+  """Names of all that is prepared in the data folder."""
+  found = set()
+  for pattern in ("*/*/dataset_info.json", "*/*/*/dataset_info.json"):
+    for path in data_dir().glob(pattern):
+      found.add(path.relative_to(data_dir()).parts[0])
+  return found
+
+
+def _counts(split: dict[str, np.ndarray]) -> list[int]:
+  labels = split.get("label")
+  if labels is None or labels.ndim != 1:
+    return [len(next(iter(split.values())))]
+  return np.bincount(labels).tolist()
+
+
+def _draw(split: dict[str, np.ndarray], path: Path, each: int = 10) -> None:
+  """Writes rows of examples, one row per class (the first 20 classes)."""
+  from PIL import Image
+
+  image = split["image"]
+  labels = split.get("label", np.zeros(len(image), np.int32))
+  h, w, c = image.shape[1:]
+  classes = np.unique(labels)[:20]
+  grid = np.full((len(classes) * (h + 2), each * (w + 2), c), 255, np.uint8)
+  for i, label in enumerate(classes):
+    for j, row in enumerate(np.flatnonzero(labels == label)[:each]):
+      y, x = i * (h + 2) + 1, j * (w + 2) + 1
+      grid[y : y + h, x : x + w] = image[row]
+  scale = max(1, 640 // grid.shape[1])
+  grid = grid.repeat(scale, 0).repeat(scale, 1)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  Image.fromarray(grid[..., 0] if c == 1 else grid[..., :3]).save(path, "PNG")

@@ -1,0 +1,1 @@
+"""The builder of `digits`, in the layout of TensorFlow Datasets."""

@@ -1,0 +1,1 @@
+"""The builder of `mnist_5k`, in the layout of TensorFlow Datasets."""

@@ -1,0 +1,359 @@
+"""The verbs of the command as functions: train, evaluate, load.
+
+In a notebook a second process cannot have the device, so that these are what a
+notebook calls. The defaults are the command's.
+"""
+
+import dataclasses
+import json
+import pathlib
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from kd_jax import accel, fields, registry, report
+from kd_jax.errors import UsageError
+from kd_jax.experiment import Config, Method
+from kd_jax.training import run as running
+from kd_jax.training.progress import Reporter
+from kd_jax.training.writers import read_rows
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A finished run.
+
+  Attributes:
+    method: the method.
+    preset: the preset it started from, or "custom".
+    config: its configuration.
+    workdir: its folder.
+    summary: what `summary.json` holds.
+    data: the user's own data by role, if any were given.
+  """
+
+  method: Method
+  preset: str
+  config: Config
+  workdir: pathlib.Path
+  summary: Mapping[str, Any]
+  data: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+  @property
+  def metrics(self) -> Mapping[str, float]:
+    """The last numbers, "arm.metric" to value."""
+    return self.summary["metrics"]
+
+  @property
+  def products(self) -> dict[str, PyTree]:
+    """What the phases left, by phase key."""
+    phases = _phases(self.method, self.config, self.data, lambda line: None)
+    return running.read_products(phases, self.workdir, self.config)
+
+  @property
+  def state(self) -> PyTree:
+    """What the method's own last phase left."""
+    phases = _phases(self.method, self.config, self.data, lambda line: None)
+    products = running.read_products(phases, self.workdir, self.config)
+    own = [p.key for p in phases if p.arm == self.method.main]
+    return products[(own or [p.key for p in phases])[-1]]
+
+  def rows(self) -> list[dict[str, Any]]:
+    """The rows of `metrics.jsonl`."""
+    return list(read_rows(self.workdir / "metrics.jsonl"))
+
+  def plot(self) -> dict[str, Any]:
+    """The figures of the run, by name (also saved under `plots/`)."""
+    return report.figures(self)
+
+  def table(self) -> str:
+    """The closing table as text."""
+    return report.table(self)
+
+
+def configure(
+  method: str | Method,
+  preset: str | None = None,
+  config: Config | None = None,
+  **values: Any,
+) -> tuple[Method, str, Config]:
+  """A method's configuration from a preset and some fields.
+
+  Args:
+    method: its name or record.
+    preset: one of its presets; its default if None.
+    config: a whole configuration instead of a preset.
+    **values: fields by name; a nested one with "__" ("data__web").
+
+  Returns:
+    The method, the preset's name, and the configuration.
+
+  Raises:
+    UsageError: for an unknown method, preset or field.
+  """
+  method = registry.find(method)
+  preset = preset or method.default
+  if config is None:
+    if preset not in method.presets:
+      near = registry.nearest(preset, list(method.presets))
+      raise UsageError(f"{method.name} has no preset {preset!r}; {near}")
+    config = method.presets[preset]
+  config = fields.override(
+    config, {k.replace("__", "."): v for k, v in values.items()}
+  )
+  if unknown := [a for a in config.arms if a not in method.arms]:
+    near = registry.nearest(unknown[0], list(method.arms))
+    raise UsageError(f"{method.name} has no arm {unknown[0]!r}; {near}")
+  return method, preset, config
+
+
+def train(
+  method: str | Method,
+  preset: str | None = None,
+  *,
+  config: Config | None = None,
+  workdir: str | pathlib.Path | None = None,
+  data: Mapping[str, Any] | None = None,
+  quiet: bool = False,
+  tensorboard: bool = False,
+  mode: accel.Mode = "auto",
+  programs: dict[Any, Any] | None = None,
+  observer: Callable[[str, int], None] = lambda event, step: None,
+  **values: Any,
+) -> Run:
+  """Runs a method's arms, from wherever the folder stands.
+
+  Args:
+    method: its name.
+    preset: one of its presets; its default if None.
+    config: a whole configuration instead of a preset.
+    workdir: the run's folder; "runs/METHOD-PRESET-TIME" by default. One that
+      holds a run of the same configuration goes on, a finished one is read.
+    data: by role, the user's own data (see the method's README).
+    quiet: says nothing.
+    tensorboard: writes event files too.
+    mode: how steps are lifted to several devices.
+    programs: compiled programs to share between runs.
+    observer: told of what happens, for tests that stop a run at a point.
+    **values: fields of the configuration by name.
+
+  Returns:
+    The finished run.
+
+  Raises:
+    UsageError: for wrong arguments, data or folders, before training begins.
+    NonFiniteError: if training diverged.
+    Interrupted: after a checkpoint, when a signal came.
+  """
+  method, preset, config = configure(method, preset, config, **values)
+  data = dict(data or {})
+  workdir = pathlib.Path(workdir or _new_folder(method, preset))
+  reporter = Reporter(quiet=quiet)
+  try:
+    described = _describe(method, preset, config, data)
+    refuse_other(workdir, described)
+    if (workdir / "summary.json").exists():
+      reporter.say(f"{workdir} is finished; its result again:")
+      return open_run(workdir, method, data)
+    accel.start()
+    with running.claim_folder(workdir):
+      phases = _phases(method, config, data, reporter.say)
+      running.write_json(workdir / "config.json", described)
+      result = running.execute(
+        config,
+        phases,
+        workdir,
+        reporter=reporter,
+        programs=programs,
+        mode=mode,
+        tensorboard=tensorboard,
+        observer=observer,
+      )
+      summary = _summary(method, preset, config, result)
+      run = Run(method, preset, config, workdir, summary, data)
+      report.save_figures(run)
+      running.write_json(workdir / "summary.json", summary)
+      return run
+  finally:
+    reporter.close()
+
+
+def open_run(
+  workdir: str | pathlib.Path,
+  method: str | Method | None = None,
+  data: Mapping[str, Any] | None = None,
+) -> Run:
+  """Opens a finished run.
+
+  Args:
+    workdir: its folder.
+    method: the method, if it is not an installed one.
+    data: the user's own data that it ran on.
+
+  Returns:
+    The run.
+
+  Raises:
+    UsageError: if the folder holds no finished run.
+  """
+  workdir = pathlib.Path(workdir)
+  about = _read_json(workdir / "config.json")
+  found = registry.find(method or about["method"])
+  if found.name != about["method"]:
+    raise UsageError(
+      f"{workdir} is a run of {about['method']}, not {found.name}"
+    )
+  config = fields.override(
+    found.presets.get(about["preset"], found.presets[found.default]),
+    _untyped(about["config"]),
+  )
+  summary = _read_json(workdir / "summary.json")
+  return Run(found, about["preset"], config, workdir, summary, dict(data or {}))
+
+
+def evaluate(
+  method: str | Method,
+  workdir: str | pathlib.Path,
+  data: Mapping[str, Any] | None = None,
+) -> dict[str, float]:
+  """Measures the saved products of a run anew.
+
+  Args:
+    method: the method.
+    workdir: the run's folder.
+    data: the user's own data, by role.
+
+  Returns:
+    "arm.metric" to number.
+
+  Raises:
+    UsageError: if the run is not finished or damaged.
+  """
+  accel.start()
+  run = open_run(workdir, method, data)
+  phases = _phases(run.method, run.config, run.data, lambda line: None)
+  return running.evaluate_products(phases, run.workdir, run.config)
+
+
+def load(
+  workdir: str | pathlib.Path, method: str | Method | None = None
+) -> tuple[Callable[..., Any], PyTree]:
+  """Gives a trained model to use.
+
+  Args:
+    workdir: the run's folder.
+    method: the method, if it is not an installed one.
+
+  Returns:
+    `(apply, variables)`, for `apply(variables, inputs)`.
+
+  Raises:
+    UsageError: if the run is not finished, or the method has no model.
+  """
+  run = open_run(workdir, method)
+  if run.method.apply is None:
+    raise UsageError(f"{run.method.name} leaves no model to apply")
+  return run.method.apply(run.config, run.products)
+
+
+def _phases(method, config, data, say):
+  return method.phases(config, data, say)
+
+
+def _new_folder(method: Method, preset: str) -> pathlib.Path:
+  stamp = time.strftime("%Y%m%d-%H%M%S")
+  return pathlib.Path("runs") / f"{method.name}-{preset}-{stamp}"
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+  try:
+    return json.loads(path.read_text())
+  except FileNotFoundError:
+    raise UsageError(
+      f"{path.parent} holds no finished run: {path.name} is missing"
+    ) from None
+  except (OSError, ValueError) as error:
+    raise UsageError(f"{path} cannot be read: {error}") from error
+
+
+def _untyped(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """A JSON configuration as dotted names, its lists as tuples."""
+  flat: dict[str, Any] = {}
+  for name, value in config.items():
+    if isinstance(value, dict):
+      flat.update(_untyped(value, f"{prefix}{name}."))
+    else:
+      flat[prefix + name] = tuple(value) if isinstance(value, list) else value
+  return flat
+
+
+def _describe(method, preset, config, data) -> dict[str, Any]:
+  """What `config.json` holds; the user's arrays by their checksum."""
+  given = {
+    role: {k: zlib.crc32(np.ascontiguousarray(v)) for k, v in value.items()}
+    if isinstance(value, Mapping)
+    else str(value)
+    for role, value in data.items()
+  }
+  described = {
+    "method": method.name,
+    "preset": preset,
+    "config": dataclasses.asdict(config),
+    "data": given,
+  }
+  return json.loads(json.dumps(described))
+
+
+def refuse_other(workdir: pathlib.Path, described: Mapping[str, Any]) -> None:
+  """Refuses a folder that holds a run of another configuration.
+
+  Args:
+    workdir: the folder.
+    described: this run's `config.json`.
+
+  Raises:
+    UsageError: shows the fields that differ.
+  """
+  path = workdir / "config.json"
+  if not path.exists():
+    return
+  there = _read_json(path)
+  before, now = _untyped(there), _untyped(dict(described))
+  before.pop("preset", None), now.pop("preset", None)
+  differing = [
+    f"{name.removeprefix('config.')}: {before.get(name)!r} there, "
+    f"{now.get(name)!r} here"
+    for name in sorted(set(before) | set(now))
+    if before.get(name) != now.get(name)
+  ]
+  if differing:
+    raise UsageError(
+      f"{workdir} holds a run of another configuration "
+      f"({'; '.join(differing)}); choose another --workdir"
+    )
+
+
+def _summary(method, preset, config, result) -> dict[str, Any]:
+  clock = result["clock"]
+  summary = {
+    "method": method.name,
+    "preset": preset,
+    "config": dataclasses.asdict(config),
+    "seed": config.seed,
+    "steps": clock["steps"],
+    "examples": clock["examples"],
+    "devices": [d.device_kind for d in jax.devices()],
+    "compile_s": clock["compile"],
+    "train_s": clock["train"] + clock["epoch"],
+    "wall_s": clock["wall"],
+    "metrics": result["metrics"],
+  }
+  if result["per_seed"]:
+    summary["per_seed"] = result["per_seed"]
+  return summary

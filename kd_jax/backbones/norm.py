@@ -1,0 +1,114 @@
+"""Batch normalisation whose statistics are sums over the rows that count.
+
+Sums and counts, not means, cross the devices: so that padded rows which fall
+unevenly on them (all of one device's, say) leave the statistics those of the
+whole batch. flax's layer means the devices' means.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from kd_jax import accel
+
+
+class BatchNorm(nn.Module):
+  """Normalises each channel over the rows that count and over space.
+
+  Parameters are `scale` and `bias`, running statistics `mean` and `var` in the
+  collection "batch_stats", all float32 as is what is computed; the variance is
+  the biased one (PyTorch's running variance is the unbiased one: a factor of
+  n/(n-1) over n = rows x places).
+
+  Attributes:
+    use_running_average: normalise by the running statistics (evaluation).
+    axis_name: the axis to gather statistics over; this device's alone if None.
+    momentum: how much of the running statistics a batch leaves.
+    epsilon: added to the variance.
+    dtype: the dtype of the result; that of the input if None.
+  """
+
+  use_running_average: bool
+  axis_name: str | None = None
+  momentum: float = 0.9
+  epsilon: float = 1e-5
+  dtype: Any = None
+
+  @nn.compact
+  def __call__(
+    self,
+    x: Float[Array, "b *space c"],
+    where: Bool[Array, "b"] | None = None,
+  ) -> Float[Array, "b *space c"]:
+    """Normalises; in training also moves the running statistics.
+
+    Args:
+      x: activations, channels last.
+      where: the rows whose values enter the statistics; all rows if None.
+
+    Returns:
+      The normalised activations, padded rows among them.
+
+    Raises:
+      ValueError: if `where` has not one entry per row.
+    """
+    if where is not None and where.shape != x.shape[:1]:
+      raise ValueError(f"where is {where.shape}, x is {x.shape}")
+    size = x.shape[-1:]
+    scale = self.param("scale", nn.initializers.ones, size, jnp.float32)
+    bias = self.param("bias", nn.initializers.zeros, size, jnp.float32)
+    mean = self.variable("batch_stats", "mean", jnp.zeros, size, jnp.float32)
+    var = self.variable("batch_stats", "var", jnp.ones, size, jnp.float32)
+    if self.use_running_average:
+      use = mean.value, var.value
+    else:
+      # While the parameters are made no axis is bound.
+      axis_name = None if self.is_initializing() else self.axis_name
+      *use, count = statistics(x, where, axis_name)
+      if not self.is_initializing():
+        self._move(mean, use[0], count)
+        self._move(var, use[1], count)
+    wide = (1,) * (x.ndim - 1) + size
+    factor = scale * jax.lax.rsqrt(use[1] + self.epsilon)
+    y = x.astype(jnp.float32) - use[0].reshape(wide)
+    y = y * factor.reshape(wide) + bias.reshape(wide)
+    return y.astype(self.dtype or x.dtype)
+
+  def _move(self, running, value, count):
+    # A batch without a row that counts says nothing.
+    rate = jnp.where(count > 0, 1 - self.momentum, 0.0)
+    running.value = running.value + rate * (value - running.value)
+
+
+def statistics(
+  x: Float[Array, "b *space c"],
+  where: Bool[Array, "b"] | None,
+  axis_name: str | None,
+) -> tuple[Float[Array, "c"], Float[Array, "c"], Float[Array, ""]]:
+  """Mean and biased variance of each channel, in float32.
+
+  Args:
+    x: activations, channels last.
+    where: the rows that count; all of them if None.
+    axis_name: the axis to gather over, or None.
+
+  Returns:
+    The means, the variances, and how many values each is made of. Without a
+    row that counts: zeros.
+  """
+  x = x.astype(jnp.float32)
+  places = x[0, ..., 0].size
+  count = jnp.float32(x.shape[0] * places)
+  if where is not None:
+    x = jnp.where(where.reshape((-1,) + (1,) * (x.ndim - 1)), x, 0.0)
+    count = where.sum(dtype=jnp.float32) * places
+  axes = tuple(range(x.ndim - 1))
+  sums = accel.sum((x.sum(axes), (x * x).sum(axes), count), axis_name)
+  first, second, count = sums
+  divisor = jnp.maximum(count, 1.0)
+  mean = first / divisor
+  # Rounding may take the difference below zero.
+  return mean, jnp.maximum(second / divisor - mean**2, 0.0), count

@@ -1,0 +1,225 @@
+"""The records a method hands to the core: Method, Config, Phase, Claim, Case.
+
+A run is a list of phases. A phase is a state, a pure step with a length, and a
+product: what later phases, `evaluate` and `load` read. Phases that belong to
+one way of doing it (the method, a baseline) share an arm; a phase whose arm is
+empty serves all of them (a teacher).
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+PyTree = Any
+Products = Mapping[str, PyTree]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """What every method's configuration has; methods subclass it.
+
+  Attributes:
+    seed: draws initialisation, order, split and augmentation.
+    arms: which of the method's arms run, in this order.
+    log_every: steps between two rows of metrics.
+    eval_every: steps between two evaluations; 0 evaluates at the end only.
+    save_every: steps between two checkpoints; 0 saves between phases only.
+  """
+
+  seed: int = 0
+  arms: tuple[str, ...] = ()
+  log_every: int = 50
+  eval_every: int = 0
+  save_every: int = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """A measure of a phase's product.
+
+  Attributes:
+    run: `(product, data, *, axis_name) -> {name: Mean}`, pure.
+    data: arrays that every device gets whole.
+  """
+
+  run: Callable[..., PyTree]
+  data: PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+  """What a phase computes between stretches of steps.
+
+  Attributes:
+    run: `(state, data, *, axis_name) -> (state, {name: array})`, pure; the
+      arrays are logged (vectors as lists).
+    every: steps between two calls; the first comes before the first step.
+    data: arrays that every device gets whole.
+  """
+
+  run: Callable[..., tuple[PyTree, Mapping[str, Any]]]
+  every: int
+  data: PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+  """A stretch of equal steps.
+
+  Attributes:
+    name: e.g. "teacher".
+    arm: the arm it belongs to, or "" if every arm shares it.
+    init: `(products of earlier phases, seed) -> state at step 0`, pure; the
+      seed is a traced uint32, so that one program serves every seed.
+    step: `(state, data, *, axis_name) -> (state, {name: Mean})`, pure. What it
+      closes over must not depend on the seed: one compiled program serves all.
+    steps: how many.
+    data: arrays for the step, whole on every device (columns to draw from).
+    stream: instead of `data`: from the first step to take to an iterator of
+      host batches, which are split over the devices.
+    product: from the state to what is kept; pure.
+    evaluations: measures of the product by name ("test").
+    epoch: what happens between stretches of steps.
+    fused: whether steps are fused into one dispatch. A step that trains a
+      convolution must not be on the CPU (see `accel.one_step`).
+    batch_size: examples per step, for the rates.
+  """
+
+  name: str
+  init: Callable[[Products, Any], PyTree]
+  step: Callable[..., tuple[PyTree, PyTree]]
+  steps: int
+  data: PyTree = None
+  stream: Callable[[int], Iterator[PyTree]] | None = None
+  product: Callable[[PyTree], PyTree] = lambda state: state
+  evaluations: Mapping[str, Evaluation] = dataclasses.field(
+    default_factory=dict
+  )
+  epoch: Epoch | None = None
+  arm: str = ""
+  fused: bool = True
+  batch_size: int = 1
+
+  @property
+  def key(self) -> str:
+    """The name its product goes by: "arm.name", or "name" when shared."""
+    return f"{self.arm}.{self.name}" if self.arm else self.name
+
+
+@dataclasses.dataclass(frozen=True)
+class WholeRun:
+  """A phase that is one pure function, compiled once and run once.
+
+  Attributes:
+    name: e.g. "search".
+    arm: the arm it belongs to, or "".
+    run: `(products, data, seed) -> (product, {name: array})`, pure. An array
+      with one axis is one value per seed.
+    data: its arrays.
+    steps: how many steps it stands for, for the rates.
+  """
+
+  name: str
+  run: Callable[[Products, PyTree, Any], tuple[PyTree, Mapping[str, Any]]]
+  data: PyTree = None
+  arm: str = ""
+  steps: int = 1
+
+  @property
+  def key(self) -> str:
+    """The name its product goes by: "arm.name", or "name" when shared."""
+    return f"{self.arm}.{self.name}" if self.arm else self.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+  """An ordering with a margin: `treatment - baseline > margin`.
+
+  Attributes:
+    name: a short name.
+    statement: the sentence, the paper's own where `kind` is "paper".
+    kind: "paper", "ours" (seen by us alone) or "sanity".
+    treatment: (arm, metric).
+    baseline: (arm, metric), or a number.
+    margin: what the difference must exceed.
+    published: the paper's number for it, as text; "" if there is none.
+    scale: "published", or "reduced" where the experiment is smaller.
+    sign: -1 where smaller is better (the difference is turned around).
+  """
+
+  name: str
+  statement: str
+  kind: Literal["paper", "ours", "sanity"]
+  treatment: tuple[str, str]
+  baseline: tuple[str, str] | float
+  margin: float = 0.0
+  published: str = ""
+  scale: Literal["published", "reduced"] = "reduced"
+  sign: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """One row of the benchmark.
+
+  Attributes:
+    name: e.g. "kd3 step, ResNet-18, batch 64".
+    make: gives a Phase whose step is timed, with its data, on demand.
+    flops: model FLOPs of one step by formula; None where a step has none.
+    dtype: what the products run in, for the peak.
+  """
+
+  name: str
+  make: Callable[[], Phase]
+  flops: Callable[[], float | None] = lambda: None
+  dtype: str = "float32"
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+  """A paper, as the core sees it.
+
+  Attributes:
+    name: the command's word for it.
+    title: the paper's title.
+    task: a few words.
+    presets: configurations by name.
+    default: the preset that `train` takes when none is named.
+    minutes: minutes that `train` takes by preset, on two CPU cores; as text
+      where it takes an accelerator.
+    data: the default data set(s) with their licences, in a sentence.
+    arms: what each arm is, by name.
+    phases: `(config, data, say) -> phases`. `data` maps a role to the user's
+      own data and is empty for the configured ones; `say` takes a line of news.
+    main: the arm that is the method itself.
+    headline: the metrics that the closing table shows, by their column titles.
+    claims: what `reproduce` judges.
+    reproduce_arms: the arms that `reproduce` runs.
+    settings_tried: by arm, how many settings were tried on validation data.
+    cases: the benchmark's rows.
+    apply: `(config, products) -> (apply, variables)` for `kd_jax.load`.
+    plots: `(run) -> {file stem: figure}`, beside the curves that every run has.
+    seeds_in_run: whether one run holds all seeds (its metrics have an axis);
+      its config then has a field `seeds`.
+  """
+
+  name: str
+  title: str
+  task: str
+  presets: Mapping[str, Config]
+  phases: Callable[..., Sequence[Phase | WholeRun]]
+  arms: Mapping[str, str]
+  main: str
+  headline: Mapping[str, str]
+  default: str = "small"
+  minutes: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
+  data: str = ""
+  claims: Sequence[Claim] = ()
+  reproduce_arms: tuple[str, ...] = ()
+  settings_tried: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  cases: Sequence[Case] = ()
+  apply: Callable[[Any, Products], tuple[Callable[..., Any], PyTree]] | None = (
+    None
+  )
+  plots: Callable[[Any], Mapping[str, Any]] | None = None
+  seeds_in_run: bool = False

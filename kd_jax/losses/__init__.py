@@ -1,0 +1,17 @@
+"""Losses: plain functions on arrays, one value per example.
+
+Arrays first, settings by name, `where=` for what counts; nothing is meaned,
+normalised or stopped without an argument that says so. `combine` makes the
+number to differentiate. At least float32 inside, whatever comes in. The list
+with equations and sources: `kd_jax.losses.catalog.catalog()`.
+"""
+
+from kd_jax.losses.compose import combine as combine
+from kd_jax.losses.contrastive import nt_xent as nt_xent
+from kd_jax.losses.distillation import attention_transfer as attention_transfer
+from kd_jax.losses.distillation import (
+  disagreement_weights as disagreement_weights,
+)
+from kd_jax.losses.distillation import distillation_kl as distillation_kl
+from kd_jax.losses.distillation import feature_regression as feature_regression
+from kd_jax.losses.label_noise import noisy_nll as noisy_nll

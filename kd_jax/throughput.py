@@ -1,0 +1,244 @@
+"""`kd-jax benchmark`: what a step costs, and what is not the step.
+
+A row times the compiled program of a phase as the loop runs it: warm-up is
+outside the clock, every sample is blocked on at its edges, medians are quoted.
+The loop itself, with its writers and its progress, is then run over the same
+phase in turn with bare dispatches: the share of its time that the bare program
+does not explain is the host's.
+"""
+
+import dataclasses
+import json
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from kd_jax import accel, registry, report
+from kd_jax.experiment import Case, Config, Method, Phase
+from kd_jax.peaks import peak
+from kd_jax.training.checkpoint import Shelf
+from kd_jax.training.clock import Clock
+from kd_jax.training.loop import PhaseLoop, Session
+from kd_jax.training.progress import Reporter
+from kd_jax.training.writers import Writer
+
+Row = dict[str, Any]
+CHUNK = 20  # Steps between two rows of metrics, here and in the loop.
+
+
+def benchmark(
+  methods: Sequence[str | Method] = (),
+  *,
+  json_file: str | pathlib.Path | None = None,
+  seconds: float = 3.0,
+  mode: accel.Mode = "auto",
+  say: Callable[[str], None] = lambda line: None,
+) -> list[Row]:
+  """Times the steps of methods.
+
+  Args:
+    methods: their names; all installed ones if empty.
+    json_file: where the rows go too.
+    seconds: how long each case is timed, compilation aside.
+    mode: how steps are lifted to several devices.
+    say: takes a line of news.
+
+  Returns:
+    A row per case.
+
+  Raises:
+    UsageError: for an unknown method.
+  """
+  found = [registry.find(m) for m in (methods or registry.names())]
+  accel.start()
+  rows = []
+  for method in found:
+    for case in method.cases:
+      say(f"{method.name}: {case.name}")
+      rows.append(time_case(method.name, case, seconds=seconds, mode=mode))
+  if json_file is not None:
+    pathlib.Path(json_file).write_text(json.dumps(rows, indent=2) + "\n")
+  return rows
+
+
+def time_case(
+  method: str, case: Case, *, seconds: float, mode: accel.Mode = "auto"
+) -> Row:
+  """Times one case.
+
+  Args:
+    method: the method's name, for the row.
+    case: the case.
+    seconds: how long it is timed.
+    mode: how its step is lifted.
+
+  Returns:
+    The row: measures are numbers or None.
+  """
+  phase = case.make()
+  bare = _Bare(phase, mode)
+  samples = bare.sample(seconds)
+  step = statistics.median(samples)
+  host = _host_share(phase, bare, mode, seconds)
+  flops = case.flops()
+  devices = jax.devices()
+  top = peak(devices[0].device_kind, case.dtype)
+  use = flops / step / (top * len(devices)) if flops and top else None
+  return {
+    "method": method,
+    "case": case.name,
+    "device": devices[0].device_kind,
+    "devices": len(devices),
+    "examples_per_s_per_device": phase.batch_size / step / len(devices),
+    "step_ms_p50": 1e3 * step,
+    "step_ms_p90": 1e3 * float(np.quantile(samples, 0.9)),
+    "compile_s": bare.compile_s,
+    "model_flops_per_step": flops,
+    "mfu": use,
+    "peak_bytes": bare.peak_bytes(),
+    "host_share": host,
+    "peer": None,
+    "ratio_to_peer": None,
+  }
+
+
+class _Bare:
+  """A phase's compiled program and nothing around it."""
+
+  def __init__(self, phase: Phase, mode: accel.Mode):
+    self.phase = phase
+    self.state = accel.place(jax.jit(phase.init)({}, np.uint32(0)))
+    data = accel.place(phase.data)
+    self.data = (data, accel.place(np.int32(CHUNK))) if phase.fused else data
+    fuse = accel.scan_steps if phase.fused else accel.one_step
+    lifted = accel.data_parallel(fuse(phase.step), mode=mode, data="replicated")
+    begin = time.perf_counter()
+    self.run = lifted.compile(self.state, self.data)
+    self.compile_s = time.perf_counter() - begin
+    self.chunk()  # The first dispatch allocates.
+
+  def chunk(self) -> float:
+    """Seconds of CHUNK steps, blocked at both edges."""
+    begin = time.perf_counter()
+    outputs = []
+    for _ in range(1 if self.phase.fused else CHUNK):
+      self.state, out = self.run(self.state, self.data)
+      outputs.append(out)
+    jax.block_until_ready((self.state, outputs))
+    return time.perf_counter() - begin
+
+  def sample(self, seconds: float) -> list[float]:
+    """Seconds per step, one sample a dispatch, at least five of them."""
+    samples: list[float] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(samples) < 5:
+      begin = time.perf_counter()
+      self.state, out = self.run(self.state, self.data)
+      jax.block_until_ready((self.state, out))
+      took = time.perf_counter() - begin
+      samples.append(took / CHUNK if self.phase.fused else took)
+    return samples
+
+  def peak_bytes(self) -> int | None:
+    """The compiler's account: arguments, results and temporaries."""
+    memory = self.run.memory()
+    if memory is None:
+      return None
+    return int(
+      memory.argument_size_in_bytes
+      + memory.output_size_in_bytes
+      + memory.temp_size_in_bytes
+      - memory.alias_size_in_bytes
+    )
+
+
+def _host_share(
+  phase: Phase, bare: _Bare, mode: accel.Mode, seconds: float
+) -> float:
+  """The part of the loop's time that the bare program does not explain.
+
+  Loop and bare program take turns, because the machine's speed drifts.
+  """
+  steps = CHUNK * max(2, round(seconds / 3 / max(bare.chunk(), 1e-6)))
+  phase = dataclasses.replace(phase, steps=steps, epoch=None, evaluations={})
+  shares = []
+  programs: dict[Any, Any] = {}
+  for _ in range(4):
+    around = _loop_seconds(phase, mode, programs)
+    alone = sum(bare.chunk() for _ in range(steps // CHUNK))
+    shares.append(1 - alone / around)
+  return max(0.0, statistics.median(shares[1:]))
+
+
+def _loop_seconds(
+  phase: Phase, mode: accel.Mode, programs: dict[Any, Any]
+) -> float:
+  """Seconds of the real loop over the phase, compilation left out."""
+  with tempfile.TemporaryDirectory() as folder:
+    workdir = pathlib.Path(folder)
+    session = Session(
+      shelf=Shelf(workdir),
+      writer=Writer(workdir),
+      clock=Clock(),
+      reporter=Reporter(quiet=True),
+      config=Config(log_every=CHUNK, save_every=0),
+      programs=programs,
+      mode=mode,
+    )
+    loop = PhaseLoop(phase, session, phase.name)
+    state = jax.jit(phase.init)({}, np.uint32(0))
+    ready: list[float] = []
+    session.observer = lambda event, step: ready.append(time.perf_counter())
+    jax.block_until_ready(loop.run(state, 0, {}))
+    end = time.perf_counter()
+    session.writer.close()
+  return end - ready[0] - session.clock.seconds["compile"]
+
+
+def table(rows: Sequence[Row]) -> str:
+  """The rows as a table.
+
+  Args:
+    rows: what `benchmark` gave.
+
+  Returns:
+    The text.
+  """
+
+  def share(value):
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+  cells = [
+    [
+      f"{row['method']}: {row['case']}",
+      f"{row['device']} x {row['devices']}",
+      f"{row['compile_s']:.1f}",
+      f"{row['step_ms_p50']:.2f}",
+      f"{row['step_ms_p90']:.2f}",
+      f"{row['examples_per_s_per_device']:,.0f}",
+      report.number((row["model_flops_per_step"] or float("nan")) / 1e9),
+      share(row["mfu"]),
+      report.number((row["peak_bytes"] or float("nan")) / 2**20),
+      share(row["host_share"]),
+    ]
+    for row in rows
+  ]
+  header = [
+    "case",
+    "device",
+    "compile s",
+    "p50 ms",
+    "p90 ms",
+    "ex/s/device",
+    "GFLOP/step",
+    "MFU",
+    "MiB",
+    "not the step",
+  ]
+  return report.render("a step", header, cells)

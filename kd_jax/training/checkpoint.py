@@ -1,0 +1,234 @@
+"""Checkpoints: trees of arrays that are on disk whole, or not there at all.
+
+Everything goes through Orbax, which writes into a temporary folder and renames
+it when the last byte is there. A tree is saved as {path of the leaf: array} of
+host arrays without a device axis, so that it comes back on any number of
+devices, with a checksum of every leaf, so that a damaged file is noticed and
+named. Nothing that is read is executed.
+"""
+
+import logging
+import pathlib
+import shutil
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from kd_jax.errors import UsageError
+
+PyTree = Any
+
+# Orbax tells its progress at INFO and WARNING; a run has its own reporter.
+logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+def flatten(tree: PyTree) -> dict[str, Any]:
+  """The leaves of a tree by the path a person would write.
+
+  Args:
+    tree: any pytree.
+
+  Returns:
+    `{"params.dense.kernel": leaf, ...}`.
+  """
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="."): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+def _checksum(array: np.ndarray) -> int:
+  return zlib.crc32(np.ascontiguousarray(array).tobytes())
+
+
+def write(path: pathlib.Path, tree: PyTree, about: Mapping[str, Any]) -> None:
+  """Writes a tree and what there is to say about it, as one folder.
+
+  Args:
+    path: the folder; it must not exist.
+    tree: arrays, replicated over the devices or on the host.
+    about: plain data.
+
+  Raises:
+    UsageError: if the disk is full or read-only.
+  """
+  leaves = {k: np.asarray(v) for k, v in flatten(jax.device_get(tree)).items()}
+  about = {**about, "checksums": {k: _checksum(v) for k, v in leaves.items()}}
+  items = {"about": ocp.args.JsonSave(about)}
+  if leaves:
+    items["tree"] = ocp.args.PyTreeSave(leaves)
+  try:
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+      checkpointer.save(path.resolve(), ocp.args.Composite(**items))
+  except (OSError, ValueError) as error:
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    raise UsageError(
+      f"cannot write {path}: {reason}. What was saved before is whole; free "
+      "some space and start the same command again to go on"
+    ) from error
+
+
+def read_about(path: pathlib.Path) -> dict[str, Any]:
+  """Reads what a folder says about its tree.
+
+  Args:
+    path: a folder that `write` wrote.
+
+  Returns:
+    The plain data.
+
+  Raises:
+    UsageError: if the folder is damaged.
+  """
+  try:
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+      items = checkpointer.restore(
+        path.resolve(), ocp.args.Composite(about=ocp.args.JsonRestore())
+      )
+    return dict(items["about"])
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise UsageError(_damaged(path, "its description")) from error
+
+
+def read(path: pathlib.Path, like: PyTree) -> PyTree:
+  """Reads a tree.
+
+  Args:
+    path: a folder that `write` wrote.
+    like: arrays or shapes, in the structure that is wanted.
+
+  Returns:
+    The tree, of host arrays.
+
+  Raises:
+    UsageError: names the leaf that is missing, of another shape or damaged.
+  """
+  checksums = read_about(path)["checksums"]
+  wanted = flatten(like)
+  _same_leaves(path, set(wanted), set(checksums))
+  leaves = _restore(path, list(wanted)) if wanted else {}
+  for name, want in wanted.items():
+    got = leaves[name]
+    if tuple(got.shape) != tuple(want.shape) or got.dtype != want.dtype:
+      raise UsageError(
+        f"{path} is of another model: leaf {name} is {got.dtype}"
+        f"{tuple(got.shape)} there and {want.dtype}{tuple(want.shape)} here"
+      )
+    if _checksum(got) != checksums[name]:
+      raise UsageError(_damaged(path, f"leaf {name}"))
+  return jax.tree.unflatten(
+    jax.tree.structure(like), [leaves[name] for name in wanted]
+  )
+
+
+def _same_leaves(path, wanted, there) -> None:
+  if missing := sorted(wanted - there):
+    raise UsageError(f"{path} is of another model: it has no leaf {missing[0]}")
+  if more := sorted(there - wanted):
+    raise UsageError(
+      f"{path} is of another model: leaf {more[0]} is not in this one"
+    )
+
+
+def _restore(path: pathlib.Path, names: list[str]) -> dict[str, np.ndarray]:
+  """Reads leaves together; if that fails, one by one to name the bad one."""
+  try:
+    return _restore_leaves(path, names)
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    for name in names:
+      try:
+        _restore_leaves(path, [name])
+      except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(_damaged(path, f"leaf {name}")) from error
+    raise UsageError(_damaged(path, "its index")) from error
+
+
+def _restore_leaves(path, names):
+  whole = ocp.RestoreArgs(restore_type=np.ndarray)
+  with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+    items = checkpointer.restore(
+      path.resolve(),
+      ocp.args.Composite(
+        tree=ocp.args.PyTreeRestore(
+          item=dict.fromkeys(names, 0),
+          restore_args=dict.fromkeys(names, whole),
+          partial_restore=True,
+        )
+      ),
+    )
+  return {name: np.asarray(items["tree"][name]) for name in names}
+
+
+def _damaged(path: pathlib.Path, what: str) -> str:
+  return (
+    f"{path} is damaged ({what} cannot be read): delete that folder and start "
+    "the same command again to go on from what was saved before"
+  )
+
+
+class Shelf:
+  """The saved trees of a run: checkpoints in order, and finished products.
+
+  Attributes:
+    checkpoints: the folder of checkpoints, "000001" and so on.
+    products: the folder of products, by phase.
+  """
+
+  KEEP = 2
+
+  def __init__(self, workdir: pathlib.Path, *, read_only: bool = False):
+    self.checkpoints = workdir / "checkpoints"
+    self.products = workdir / "products"
+    if read_only:
+      return
+    for folder in (self.checkpoints, self.products):
+      folder.mkdir(parents=True, exist_ok=True)
+      for leftover in folder.glob("*tmp*"):
+        shutil.rmtree(leftover)
+
+  def save(self, state: PyTree, about: Mapping[str, Any]) -> None:
+    """Saves a checkpoint and lets go of the oldest.
+
+    Args:
+      state: the phase's state.
+      about: where the run stands.
+    """
+    there = self._numbers()
+    write(self._path((there or [0])[-1] + 1), state, about)
+    for number in there[: 1 - self.KEEP]:
+      shutil.rmtree(self._path(number))
+
+  def latest(self) -> pathlib.Path | None:
+    """The newest checkpoint's folder, if there is one."""
+    there = self._numbers()
+    return self._path(there[-1]) if there else None
+
+  def clear(self) -> None:
+    """Deletes the checkpoints (a finished phase's product stands for them)."""
+    for number in self._numbers():
+      shutil.rmtree(self._path(number))
+
+  def put(self, key: str, product: PyTree, about: Mapping[str, Any]) -> None:
+    """Saves a finished phase's product.
+
+    Args:
+      key: the phase's key.
+      product: arrays.
+      about: its metrics and clocks.
+    """
+    write(self.products / key, product, about)
+
+  def has(self, key: str) -> bool:
+    """Whether a phase is finished."""
+    return (self.products / key).is_dir()
+
+  def _numbers(self) -> list[int]:
+    names = [p.name for p in self.checkpoints.iterdir() if p.name.isdigit()]
+    return sorted(map(int, names))
+
+  def _path(self, number: int) -> pathlib.Path:
+    return self.checkpoints / f"{number:06d}"

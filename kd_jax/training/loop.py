@@ -1,0 +1,306 @@
+"""The loop: it dispatches steps, and that is all it does by itself.
+
+The order at a step is fixed, so that a resumed run repeats an uninterrupted
+one to the bit: first what is due between steps (the epoch function), then the
+steps, then the row of metrics, the evaluation and the checkpoint that are due.
+"""
+
+import dataclasses
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from kd_jax import accel, metrics
+from kd_jax.errors import Interrupted, NonFiniteError
+from kd_jax.experiment import Config, Phase
+from kd_jax.training.checkpoint import Shelf
+from kd_jax.training.clock import Clock
+from kd_jax.training.progress import Reporter
+from kd_jax.training.writers import Writer
+
+PyTree = Any
+
+
+@dataclasses.dataclass
+class Session:
+  """What a run's phases share at the edge: disk, clock, news, programs.
+
+  Attributes:
+    shelf: checkpoints and products.
+    writer: metrics.
+    clock: where the time went.
+    reporter: progress.
+    config: the cadences are read from it.
+    programs: compiled programs by (phase, configuration, shapes); runs that
+      differ in their seed alone share them.
+    mode: how steps are lifted.
+    observer: told of ("phase" | "step" | "saving" | "saved" | "product", step).
+    stop: the signal that asked the run to stop, 0 if none did.
+  """
+
+  shelf: Shelf
+  writer: Writer
+  clock: Clock
+  reporter: Reporter
+  config: Config
+  programs: dict[Any, Any] = dataclasses.field(default_factory=dict)
+  mode: accel.Mode = "auto"
+  observer: Callable[[str, int], None] = lambda event, step: None
+  stop: int = 0
+
+  def compile(
+    self,
+    name: str,
+    fn: Callable[..., Any],
+    state: PyTree,
+    table: PyTree,
+    **how: Any,
+  ) -> accel.Lifted:
+    """A lifted and compiled function, from the cache if it is there.
+
+    Args:
+      name: names the function within the run's configuration.
+      fn: `(state, data, *, axis_name)`.
+      state: its first argument, placed.
+      table: its second.
+      **how: passed to `accel.data_parallel`.
+
+    Returns:
+      The compiled function.
+    """
+    plain = dataclasses.replace(self.config, seed=0, arms=())
+    shapes = jax.tree.map(lambda x: (np.shape(x), x.dtype), (state, table))
+    leaves, structure = jax.tree.flatten(
+      shapes, is_leaf=lambda x: isinstance(x, tuple)
+    )
+    key = (name, repr(plain), self.mode, structure, tuple(map(str, leaves)))
+    if key not in self.programs:
+      with self.clock.on("compile"):
+        lifted = accel.data_parallel(fn, mode=self.mode, **how)
+        self.programs[key] = lifted.compile(state, table)
+    return self.programs[key]
+
+
+@dataclasses.dataclass
+class Window:
+  """Sums of the metrics since the last row, on the host in float64."""
+
+  totals: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+
+  def add(self, step_metrics: Mapping[str, metrics.Mean]) -> None:
+    """Adds a step's or a chunk's metrics."""
+    for name, value in step_metrics.items():
+      entry = self.totals.setdefault(name, [0.0, 0.0])
+      entry[0] += float(value.total)
+      entry[1] += float(value.count)
+
+  def means(self) -> dict[str, float]:
+    """Divides and starts anew."""
+    values = {k: t / c if c else np.nan for k, (t, c) in self.totals.items()}
+    self.totals = {}
+    return values
+
+
+class PhaseLoop:
+  """One phase from a state and a step to the phase's last step."""
+
+  def __init__(self, phase: Phase, session: Session, title: str):
+    self.phase = phase
+    self.session = session
+    self.title = title
+    self.window = Window()
+
+  def run(self, state: PyTree, step: int, window: Mapping[str, Any]) -> PyTree:
+    """Takes the remaining steps.
+
+    Args:
+      state: the state after `step` steps.
+      step: steps taken.
+      window: the sums since the last row of metrics.
+
+    Returns:
+      The state after the last step.
+
+    Raises:
+      NonFiniteError: names the step whose metrics were not finite.
+      Interrupted: after a checkpoint, when a signal came.
+    """
+    session, phase = self.session, self.phase
+    self.window = Window({k: list(v) for k, v in window.items()})
+    self.data = accel.place(phase.data) if phase.data is not None else None
+    self.feed = accel.prefetch(phase.stream(step)) if phase.stream else None
+    self.tables = {
+      name: accel.place(evaluation.data)
+      for name, evaluation in phase.evaluations.items()
+    }
+    self.epoch_data = accel.place(phase.epoch.data) if phase.epoch else None
+    state = accel.place(state)
+    session.reporter.begin(self.title, phase.steps, step)
+    session.observer("phase", step)
+    while step < phase.steps:
+      if phase.epoch and step % phase.epoch.every == 0:
+        state = self._epoch(state, step)
+      ahead = self._next_stop(step)
+      state = self._steps(state, step, ahead - step)
+      step = ahead
+      self._after(state, step)
+    return state
+
+  def _cadences(self) -> list[int]:
+    config = self.session.config
+    every = [config.log_every, config.eval_every, config.save_every]
+    if self.phase.epoch:
+      every.append(self.phase.epoch.every)
+    return [n for n in every if n > 0]
+
+  def _next_stop(self, step: int) -> int:
+    """The next step at which something is due."""
+    due = [(step // n + 1) * n for n in self._cadences()]
+    return min([self.phase.steps, *due])
+
+  def _epoch(self, state: PyTree, step: int) -> PyTree:
+    session, phase = self.session, self.phase
+    run = session.compile(
+      f"{phase.key}/epoch",
+      phase.epoch.run,
+      state,
+      self.epoch_data,
+      data="replicated",
+    )
+    with session.clock.on("epoch"):
+      state, record = run(state, self.epoch_data)
+      record = jax.device_get(record)
+    session.writer.write("epoch", phase.arm, phase.name, step, record)
+    return state
+
+  def _steps(self, state: PyTree, step: int, n: int) -> PyTree:
+    """Takes n steps and adds up their metrics."""
+    session, phase = self.session, self.phase
+    if phase.fused and self.feed is None:
+      data = (self.data, accel.place(np.int32(n)))
+      run = session.compile(
+        f"{phase.key}/steps",
+        accel.scan_steps(phase.step),
+        state,
+        data,
+        data="replicated",
+      )
+      with session.clock.on("train"):
+        state, outputs = run(state, data)
+        outputs = [(n, *jax.device_get(outputs))]
+    else:
+      state, outputs = self._one_by_one(state, n)
+    for length, chunk, healthy in outputs:
+      if healthy < length:
+        raise NonFiniteError(
+          f"{self.title}: a loss, gradient or metric became NaN or infinite at "
+          f"step {step + int(healthy) + 1}. Checkpoints before it are kept; a "
+          "smaller learning rate is the usual cure"
+        )
+      step += length
+      self.window.add(chunk)
+    session.clock.steps += n
+    session.clock.examples += n * phase.batch_size
+    session.reporter.update(step, self._news(), phase.batch_size)
+    return state
+
+  def _one_by_one(self, state, n):
+    session, phase = self.session, self.phase
+    sharded = self.feed is not None
+    data = next(self.feed) if sharded else self.data
+    run = session.compile(
+      f"{phase.key}/step",
+      accel.one_step(phase.step),
+      state,
+      data,
+      data="sharded" if sharded else "replicated",
+    )
+    outputs = []
+    with session.clock.on("train"):
+      for i in range(n):
+        state, out = run(state, data)
+        outputs.append(out)
+        if sharded and i + 1 < n:
+          data = next(self.feed)
+      return state, [(1, *out) for out in jax.device_get(outputs)]
+
+  def _news(self) -> dict[str, float]:
+    loss = self.window.totals.get("loss")
+    return {"loss": loss[0] / loss[1]} if loss and loss[1] else {}
+
+  def _after(self, state: PyTree, step: int) -> None:
+    """What is due after a step: a row, an evaluation, a checkpoint, a stop."""
+    session, phase, config = self.session, self.phase, self.session.config
+    last = step == phase.steps
+    if last or step % config.log_every == 0:
+      values = self.window.means()
+      session.writer.write("train", phase.arm, phase.name, step, values)
+    if config.eval_every and step % config.eval_every == 0 and not last:
+      values = evaluate(phase, phase.product(state), session, self.tables)
+      session.writer.write("eval", phase.arm, phase.name, step, values)
+    session.observer("step", step)
+    due = config.save_every and step % config.save_every == 0
+    if (due or session.stop) and not last:
+      self._save(state, step)
+    if session.stop and not last:
+      name = signal.Signals(session.stop).name
+      raise Interrupted(
+        session.stop,
+        f"stopped by {name} at step {step} of {self.title}; the same command "
+        "goes on from there",
+      )
+
+  def _save(self, state: PyTree, step: int) -> None:
+    session = self.session
+    session.observer("saving", step)
+    with session.clock.on("save"):
+      accel.check_replicated(state)
+      session.shelf.save(
+        state,
+        {
+          "phase": self.phase.key,
+          "step": step,
+          "window": self.window.totals,
+          "rows": session.writer.position(),
+          "clock": session.clock.dump(),
+        },
+      )
+    session.observer("saved", step)
+
+
+def evaluate(
+  phase: Phase,
+  product: PyTree,
+  session: Session,
+  tables: Mapping[str, PyTree] | None = None,
+) -> dict[str, float]:
+  """Runs a phase's evaluations.
+
+  Args:
+    phase: the phase.
+    product: its product, finished or not.
+    session: clocks and programs.
+    tables: the evaluations' data if they are placed already.
+
+  Returns:
+    "evaluation_metric" to number.
+  """
+  values: dict[str, float] = {}
+  product = accel.place(product) if tables is None else product
+  for name, evaluation in phase.evaluations.items():
+    data = tables[name] if tables else accel.place(evaluation.data)
+    run = session.compile(
+      f"{phase.key}/{name}",
+      evaluation.run,
+      product,
+      data,
+      data="replicated",
+      donate=False,
+    )
+    with session.clock.on("evaluate"):
+      found = metrics.compute(run(product, data))
+    values.update({f"{name}_{k}": v for k, v in found.items()})
+  return values

@@ -1,0 +1,328 @@
+"""A run: phases in order, in a folder, from wherever it stands."""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import pathlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from kd_jax import accel
+from kd_jax.errors import Interrupted, UsageError
+from kd_jax.experiment import Config, Phase, WholeRun
+from kd_jax.training import checkpoint
+from kd_jax.training.checkpoint import Shelf
+from kd_jax.training.clock import Clock
+from kd_jax.training.loop import PhaseLoop, Session, evaluate
+from kd_jax.training.progress import Reporter
+from kd_jax.training.writers import Writer
+
+PyTree = Any
+
+
+def write_json(path: pathlib.Path, data: Any) -> None:
+  """Writes a JSON file whole or not at all.
+
+  Args:
+    path: the file.
+    data: plain data.
+  """
+  temporary = path.with_name(f".{path.name}.part")
+  temporary.write_text(json.dumps(data, indent=2) + "\n")
+  os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def claim_folder(workdir: pathlib.Path) -> Iterator[None]:
+  """Takes a run's folder for this process alone.
+
+  Args:
+    workdir: the folder; it is made if it is not there.
+
+  Yields:
+    Nothing; the folder is this process's until the block ends.
+
+  Raises:
+    UsageError: if it cannot be written, or another process has it.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    lock = (workdir / ".lock").open("w")
+    lock.write("kd-jax" * 1000)
+    lock.flush()
+  except OSError as error:
+    raise UsageError(f"cannot write {workdir}: {error.strerror}") from error
+  with lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise UsageError(
+        f"another process is running in {workdir}; choose another --workdir"
+      ) from None
+    yield
+
+
+@contextlib.contextmanager
+def _signals(session: Session) -> Iterator[None]:
+  """SIGINT and SIGTERM ask the loop to stop; a second one stops at once."""
+  if threading.current_thread() is not threading.main_thread():
+    yield
+    return
+
+  def ask(signum, frame):
+    if session.stop:
+      raise KeyboardInterrupt
+    session.stop = signum
+    session.reporter.say("stopping: the step is finished and saved first")
+
+  old = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+  try:
+    yield
+  finally:
+    for signum, handler in old.items():
+      signal.signal(signum, handler)
+
+
+def execute(
+  config: Config,
+  phases: Sequence[Phase | WholeRun],
+  workdir: pathlib.Path,
+  *,
+  reporter: Reporter,
+  programs: dict[Any, Any] | None = None,
+  mode: accel.Mode = "auto",
+  tensorboard: bool = False,
+  observer: Callable[[str, int], None] = lambda event, step: None,
+) -> dict[str, Any]:
+  """Runs what is not finished of a run's phases.
+
+  Args:
+    config: the configuration; its seed and cadences are used.
+    phases: in order; their keys differ.
+    workdir: the run's folder.
+    reporter: progress.
+    programs: compiled programs to share with other runs.
+    mode: how steps are lifted.
+    tensorboard: whether to write event files too.
+    observer: told of what happens, for tests that stop a run at a point.
+
+  Returns:
+    {"metrics": {"arm.metric": number}, "per_seed": {...}, "clock": {...}}.
+
+  Raises:
+    UsageError: if the folder cannot be written or is damaged.
+    NonFiniteError: if training diverged.
+    Interrupted: after a checkpoint, when a signal came.
+  """
+  session = Session(
+    shelf=Shelf(workdir),
+    writer=Writer(workdir, tensorboard=tensorboard),
+    clock=Clock(),
+    reporter=reporter,
+    config=config,
+    programs={} if programs is None else programs,
+    mode=mode,
+    observer=observer,
+  )
+  position = _position(session, phases)
+  products: dict[str, PyTree] = {}
+  found: dict[str, Any] = {}
+  with _signals(session):
+    try:
+      for number, phase in enumerate(phases, 1):
+        key, shelf = phase.key, session.shelf
+        if not shelf.has(key):
+          title = f"[{number}/{len(phases)}] {key}"
+          product, values = _run_phase(
+            phase, products, session, title, position
+          )
+          _finish(phase, product, values, session)
+          products[key] = product
+        else:
+          products[key] = _stored(phase, products, session)
+          values = checkpoint.read_about(shelf.products / key)["metrics"]
+        found.update(_named(phase, values))
+        if session.stop and number < len(phases):
+          raise Interrupted(
+            session.stop, f"stopped after {key}; the same command goes on"
+          )
+    finally:
+      session.writer.close()
+      reporter.close()
+  return {**_split_seeds(found), "clock": session.clock.dump()}
+
+
+def _position(session, phases) -> dict[str, Any]:
+  """Where the run stands; the writer and the clocks are set back to it."""
+  shelf = session.shelf
+  finished = [p.key for p in phases if shelf.has(p.key)]
+  latest = shelf.latest()
+  position: dict[str, Any] = {"phase": None, "rows": 0}
+  if finished:
+    about = checkpoint.read_about(shelf.products / finished[-1])
+    position = {**about, "phase": None}
+  if latest is not None:
+    about = checkpoint.read_about(latest)
+    if about["phase"] not in finished:
+      position = about
+  session.writer.rewind(position["rows"])
+  if "clock" in position:
+    session.clock.load(position["clock"])
+  return position
+
+
+def _run_phase(phase, products, session, title, position):
+  """A phase from its start or its checkpoint to its product and metrics."""
+  seed = np.uint32(session.config.seed)
+  if isinstance(phase, WholeRun):
+    return _run_whole(phase, products, session, title, seed)
+  if position["phase"] == phase.key:
+    like = jax.eval_shape(phase.init, products, seed)
+    state = checkpoint.read(session.shelf.latest(), like)
+    step, window = position["step"], position["window"]
+    session.reporter.say(f"{title}: going on from step {step}")
+  else:
+    init = _once(session, f"{phase.key}/init", phase.init, products, seed)
+    state, step, window = init(products, seed), 0, {}
+  state = PhaseLoop(phase, session, title).run(state, step, window)
+  product = jax.device_get(phase.product(state))
+  return product, evaluate(phase, product, session)
+
+
+def _run_whole(phase, products, session, title, seed):
+  session.reporter.begin(title, phase.steps, 0)
+  data = accel.place(phase.data) if phase.data is not None else None
+  run = _once(session, f"{phase.key}/run", phase.run, products, data, seed)
+  with session.clock.on("train"):
+    product, values = jax.device_get(run(products, data, seed))
+  session.clock.steps += phase.steps
+  session.clock.examples += phase.steps
+  return product, {k: np.asarray(v).tolist() for k, v in values.items()}
+
+
+def _once(session, name, fn, *args):
+  """A jitted function from the session's programs; compilation is clocked."""
+  plain = dataclasses.replace(session.config, seed=0, arms=())
+  shapes = str(jax.tree.map(lambda x: (np.shape(x), str(x.dtype)), args))
+  key = (name, repr(plain), shapes)
+  if key not in session.programs:
+    with session.clock.on("compile"):
+      session.programs[key] = jax.jit(fn).lower(*args).compile()
+  return session.programs[key]
+
+
+def _finish(phase, product, values, session) -> None:
+  numbers = {k: v for k, v in values.items() if np.ndim(v) == 0}
+  steps = phase.steps
+  session.writer.write("eval", phase.arm, phase.name, steps, numbers)
+  session.observer("finishing", steps)
+  session.shelf.put(
+    phase.key,
+    product,
+    {
+      "metrics": values,
+      "rows": session.writer.position(),
+      "clock": session.clock.dump(),
+    },
+  )
+  session.observer("product", steps)
+  session.shelf.clear()
+
+
+def _stored(phase, products, session) -> PyTree:
+  """A finished phase's product, checked against what it should look like."""
+  seed = np.uint32(session.config.seed)
+  if isinstance(phase, WholeRun):
+    like = jax.eval_shape(phase.run, products, phase.data, seed)[0]
+  else:
+    like = jax.eval_shape(
+      lambda p, s: phase.product(phase.init(p, s)), products, seed
+    )
+  return checkpoint.read(session.shelf.products / phase.key, like)
+
+
+def _named(phase, values) -> dict[str, Any]:
+  return {f"{phase.arm or phase.name}.{k}": v for k, v in values.items()}
+
+
+def _split_seeds(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+  """Numbers as they are; vectors over seeds as their mean, and as lists."""
+  metrics = {
+    k: float(np.mean(v)) if np.ndim(v) else v for k, v in found.items()
+  }
+  per_seed = {k: list(v) for k, v in found.items() if np.ndim(v)}
+  return {"metrics": metrics, "per_seed": per_seed}
+
+
+def _reading(workdir: pathlib.Path, config: Config) -> Session:
+  """A session that reads a run and writes nothing."""
+  return Session(
+    shelf=Shelf(workdir, read_only=True),
+    writer=None,
+    clock=Clock(),
+    reporter=Reporter(quiet=True),
+    config=config,
+  )
+
+
+def read_products(
+  phases: Sequence[Phase | WholeRun], workdir: pathlib.Path, config: Config
+) -> dict[str, PyTree]:
+  """The products of a finished run.
+
+  Args:
+    phases: the run's phases.
+    workdir: its folder.
+    config: its configuration.
+
+  Returns:
+    Products by phase key.
+
+  Raises:
+    UsageError: if a phase is not finished or its product is damaged.
+  """
+  session, products = _reading(workdir, config), {}
+  for phase in phases:
+    if not session.shelf.has(phase.key):
+      raise UsageError(
+        f"{workdir} is not finished: {phase.key} is missing; kd-jax train with "
+        "this --workdir goes on"
+      )
+    products[phase.key] = _stored(phase, products, session)
+  return products
+
+
+def evaluate_products(
+  phases: Sequence[Phase | WholeRun], workdir: pathlib.Path, config: Config
+) -> dict[str, float]:
+  """Measures the products of a finished run anew.
+
+  Args:
+    phases: the run's phases.
+    workdir: its folder.
+    config: its configuration.
+
+  Returns:
+    "arm.metric" to number; a whole run's are read, since they are its result.
+
+  Raises:
+    UsageError: if a phase is not finished or its product is damaged.
+  """
+  session = _reading(workdir, config)
+  products = read_products(phases, workdir, config)
+  found: dict[str, Any] = {}
+  for phase in phases:
+    if isinstance(phase, WholeRun):
+      about = checkpoint.read_about(session.shelf.products / phase.key)
+      values = about["metrics"]
+    else:
+      values = evaluate(phase, products[phase.key], session)
+    found.update(_named(phase, values))
+  return _split_seeds(found)["metrics"]

@@ -1,0 +1,1 @@
+"""The methods, one folder per paper (the top-level folder `methods/`)."""

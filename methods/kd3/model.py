@@ -1,0 +1,285 @@
+"""The networks: a teacher, and a student that speaks through its classifier.
+
+Letters: b batch, h w the last feature map, cS cT channels of the student's and
+the teacher's, e embedding, C classes. fS fT are last feature maps, gS gT their
+means over space, P the projector, zS zT logits.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, UInt8
+
+from kd_jax import augment, backbones
+from kd_jax.backbones.conv import bias_uniform, kernel_uniform
+from kd_jax.methods.kd3.config import Config, DataConfig, LossConfig, NetConfig
+
+Variables = Mapping[str, Any]
+
+
+def network(
+  net: NetConfig, classes: int, axis_name: str | None = None
+) -> nn.Module:
+  """Makes a backbone with a linear head.
+
+  Args:
+    net: which.
+    classes: logits of its head.
+    axis_name: the axis that batch statistics are gathered over, or None.
+
+  Returns:
+    The module; it returns `backbones.Features`.
+  """
+  shape = {}
+  if net.name == "small_cnn":
+    shape = {"widths": net.widths, "strides": net.strides}
+  return backbones.create(net.name, classes, axis_name=axis_name, **shape)
+
+
+class Projector(nn.Module):
+  """P: the student's feature map in the teacher's channels.
+
+  Convolutions 1x1, 3x3 and 1x1 without bias, each with BN and ReLU; the last
+  ReLU is there because the teacher's maps come out of one.
+
+  Attributes:
+    channels: cT.
+    factor: the two layers inside have cT / factor channels.
+    axis_name: the axis that batch statistics are gathered over, or None.
+  """
+
+  channels: int
+  factor: int = 2
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(
+    self,
+    x: Float[Array, "b h w s"],
+    *,
+    train: bool,
+    where: Bool[Array, "b"] | None = None,
+  ) -> Float[Array, "b h w t"]:
+    """Projects.
+
+    Args:
+      x: fS.
+      train: normalise by the batch's statistics and move the running ones.
+      where: the rows that enter the batch's statistics.
+
+    Returns:
+      P(fS).
+    """
+    inner = self.channels // self.factor
+    layers = ((inner, 1), (inner, 3), (self.channels, 1))
+    for i, (width, size) in enumerate(layers):
+      x = backbones.Conv(
+        width, (size, size), padding=size // 2, use_bias=False, name=f"conv_{i}"
+      )(x)
+      norm = backbones.BatchNorm(
+        not train, axis_name=self.axis_name, name=f"norm_{i}"
+      )
+      x = nn.relu(norm(x, where))
+    return x
+
+
+class Student(nn.Module):
+  """A backbone with its own head, the projector P and the embeddings Es, Et.
+
+  Attributes:
+    net: the backbone.
+    classes: C.
+    channels: cT.
+    loss: the widths of what is added are read from it.
+    axis_name: the axis that batch statistics are gathered over, or None.
+  """
+
+  net: NetConfig
+  classes: int
+  channels: int
+  loss: LossConfig = LossConfig()
+  axis_name: str | None = None
+
+  def setup(self):
+    """Makes the parts."""
+    self.backbone = network(self.net, self.classes, self.axis_name)
+    self.projector = Projector(
+      self.channels, self.loss.projector_factor, self.axis_name
+    )
+    self.embed_student = _embedding(self.loss.embedding, None)
+    self.embed_teacher = _embedding(self.loss.embedding, self.channels)
+
+  def __call__(self, x, *, train, where=None) -> backbones.Features:
+    """The backbone alone: fS, gS and its own head's logits."""
+    return self.backbone(x, train=train, where=where)
+
+  def project(self, feature_map, size, *, train, where=None):
+    """P(fS), at a map size of at most `size` = (h, w)."""
+    return self.projector(
+      pool_to(feature_map, size), train=train, where=where
+    )
+
+  def embed(self, student, teacher):
+    """Es(gS) and Et(gT), not normalised."""
+    return self.embed_student(student), self.embed_teacher(teacher)
+
+  def everything(self, x, teacher):
+    """Touches every parameter, for `init`; `teacher` is gT."""
+    features = self(x, train=False)
+    self.project(features.feature_map, (1, 1), train=False)
+    return self.embed(features.pooled, teacher)
+
+
+def _embedding(width, fan_in):
+  def bias(key, shape, dtype=jnp.float32):
+    # The student's width is known at the call only; the bias is as wide as the
+    # embedding, and its bound is that of PyTorch's default where it is known.
+    return bias_uniform(fan_in or width)(key, shape, dtype)
+
+  return nn.Dense(width, kernel_init=kernel_uniform, bias_init=bias)
+
+
+def pool_to(
+  x: Float[Array, "b h w c"], size: tuple[int, int]
+) -> Float[Array, "b i j c"]:
+  """Adaptive average pooling; a map that is small enough stays as it is.
+
+  Args:
+    x: a feature map.
+    size: the largest height and width; window k of n over length m goes from
+      floor(k m / n) to ceil((k + 1) m / n).
+
+  Returns:
+    The map at most of that size.
+  """
+  for axis, n in ((1, size[0]), (2, size[1])):
+    m = x.shape[axis]
+    if m > n:
+      window = np.zeros((n, m), np.float32)
+      for k in range(n):
+        low, high = k * m // n, -(-(k + 1) * m // n)
+        window[k, low:high] = 1 / (high - low)
+      x = jnp.moveaxis(jnp.tensordot(x, window, ((axis,), (1,))), -1, axis)
+  return x
+
+
+def classify(
+  head: Mapping[str, Array], pooled: Float[Array, "b c"]
+) -> Float[Array, "b k"]:
+  """The linear layer of a network's head.
+
+  Args:
+    head: its `kernel` (c, k) and `bias` (k).
+    pooled: features.
+
+  Returns:
+    Logits.
+  """
+  return pooled @ head["kernel"] + head["bias"][None]
+
+
+def prepare(data: DataConfig, images: UInt8[Array, "b h w c"]) -> jax.Array:
+  """Bytes to normalised pixels.
+
+  Args:
+    data: its mean and std; a single number serves every channel.
+    images: images.
+
+  Returns:
+    float32 images.
+  """
+  channels = images.shape[-1]
+  mean, std = (
+    s * channels if len(s) == 1 else s for s in (data.mean, data.std)
+  )
+  return augment.normalize(augment.to_float(images), mean, std)
+
+
+class Prediction(NamedTuple):
+  """What a finished network says of images.
+
+  Attributes:
+    pooled: its backbone's pooled features.
+    logits: class scores.
+  """
+
+  pooled: Float[Array, "b c"]
+  logits: Float[Array, "b k"]
+
+
+def teacher_predict(
+  config: Config, teacher: Variables, x: Float[Array, "b h w c"]
+) -> Prediction:
+  """The teacher's answer, in evaluation mode.
+
+  Args:
+    config: its network.
+    teacher: its "params" and "batch_stats".
+    x: normalised images.
+
+  Returns:
+    gT and zT.
+  """
+  found = teacher_features(config, teacher, x)
+  return Prediction(found.pooled, found.logits)
+
+
+def teacher_features(config, teacher, x) -> backbones.Features:
+  """fT, gT and zT, in evaluation mode."""
+  classes = teacher["params"]["head"]["kernel"].shape[-1]
+  return network(config.teacher, classes).apply(teacher, x, train=False)
+
+
+def student_module(
+  config: Config, teacher: Variables, axis_name: str | None = None
+) -> Student:
+  """The student that fits a teacher.
+
+  Args:
+    config: an arm's configuration.
+    teacher: the teacher's variables; cT and C are read off its head.
+    axis_name: the axis that batch statistics are gathered over, or None.
+
+  Returns:
+    The module.
+  """
+  channels, classes = teacher["params"]["head"]["kernel"].shape
+  return Student(config.student, classes, channels, config.loss, axis_name)
+
+
+def student_predict(
+  config: Config, product: Variables, x: Float[Array, "b h w c"]
+) -> Prediction:
+  """The deployed student's answer, in evaluation mode.
+
+  Args:
+    config: an arm's configuration.
+    product: "params", "batch_stats", and "teacher", of which a shared
+      classifier needs the head.
+    x: normalised images.
+
+  Returns:
+    gS, and zS as `loss.classifier` says.
+  """
+  teacher = product["teacher"]
+  module = student_module(config, teacher)
+  student = {k: product[k] for k in ("params", "batch_stats")}
+  found = module.apply(student, x, train=False)
+  if config.loss.classifier == "own":
+    return Prediction(found.pooled, found.logits)
+  size = map_size(config, teacher, x)
+  projected = module.apply(
+    student, found.feature_map, size, train=False, method="project"
+  )
+  logits = classify(teacher["params"]["head"], projected.mean((1, 2)))
+  return Prediction(found.pooled, logits)
+
+
+def map_size(config, teacher, x) -> tuple[int, int]:
+  """The height and width of fT for such images, without computing it."""
+  shape = jax.eval_shape(lambda v: teacher_features(config, v, x), teacher)
+  return shape.feature_map.shape[1:3]
