@@ -7,8 +7,8 @@ class folders of images or, in Python, a dict of arrays, and gives columns.
   0 to 255 or floats 0 to 1) and "label" ((n,) integers from 0); or such keys
   for each split ("train_image", "train_label", "test_image" ...; in a dict also
   {"train": {"image": ...}, ...}).
-- A folder holds one folder per class, the classes numbered in the order of their
-  sorted names; or "train" and "test" (and others), each holding such. Grey
+- A folder holds one folder per class, the classes numbered in the order of
+  their sorted names; or "train" and "test" (and others), each of such. Grey
   files stay grey if the first one is; all others become RGB.
 - Without a split of its own, "test" is every fifth example of each class in
   the order they come, "train" the others, "all" everything. Data without labels
@@ -17,6 +17,7 @@ class folders of images or, in Python, a dict of arrays, and gives columns.
 
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,14 +96,17 @@ def _named(name, split, labelled, classes, say):
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:
+  if not path.is_file():
+    raise DataError(f"there is no file {path}")
   try:
-    with np.load(path, allow_pickle=False) as file:
-      return {key: file[key] for key in file.files}
-  except FileNotFoundError:
-    raise DataError(f"there is no file {path}") from None
-  # What NumPy raises for a broken archive and for pickled objects.
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-    raise DataError(f"cannot read {path}: {error}") from None
+    # Opened here: NumPy leaves the file of a broken archive open.
+    with path.open("rb") as file, zipfile.ZipFile(file):
+      file.seek(0)
+      with np.load(file, allow_pickle=False) as archive:
+        return {key: archive[key] for key in archive.files}
+  # What a broken archive, and pickled objects in it, raise.
+  except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as e:
+    raise DataError(f"cannot read {path}: {e}") from None
 
 
 def _arrays(data, split, where, labelled, classes):

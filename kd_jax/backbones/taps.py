@@ -43,7 +43,7 @@ def tap(
       **kwargs,
     )
     updates = dict(updates)
-    found = _paths(updates.get("intermediates", {}))
+    found = _paths(updates.pop("intermediates", {}))
     taps = _select(found, wanted)
     return (outputs, updates) if mutable is not False else outputs, taps
 

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from kd_jax import accel
-from kd_jax.losses.inputs import blank, lift
+from kd_jax.losses.inputs import Number, blank, lift
 from kd_jax.metrics.mean import Mean, mean
 
-Term = Float[Array | np.ndarray, "..."] | float | int
+Term = Float[Array | np.ndarray, "..."] | Number
 Normalize = Literal["count", "weight"]
 
 
@@ -61,6 +61,7 @@ def combine(
   _check_names(terms, weights)
   if normalize not in ("count", "weight"):
     raise ValueError(f"normalize is {normalize!r}; it is count or weight")
+  where = None if where is None else jnp.asarray(where)
   values = dict(zip(terms, lift(*terms.values()), strict=True))
   parts, sums, divisors = {}, {}, {}
   total = jnp.zeros_like(next(iter(values.values())), shape=())

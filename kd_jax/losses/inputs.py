@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
 
-Number = float | int | Float[Array | np.ndarray, ""]
+Number = float | int | np.number | Float[Array | np.ndarray, ""]
 
 
 def same_shape(**arrays: Shaped[Array | np.ndarray, "..."]) -> None:
@@ -50,7 +50,7 @@ def per_row(
 
 
 def lift(
-  *arrays: Shaped[Array | np.ndarray, "..."] | float | int,
+  *arrays: Shaped[Array | np.ndarray, "..."] | Number,
 ) -> tuple[jax.Array, ...]:
   """Converts arrays to one type of at least float32.
 
@@ -98,6 +98,6 @@ def temperature_like(temperature: Number, like: Array) -> Float[Array, ""]:
     ValueError: for a Python number that is not positive; the value of an array
       is not known while tracing.
   """
-  if isinstance(temperature, float | int) and not temperature > 0:
+  if isinstance(temperature, float | int | np.number) and not temperature > 0:
     raise ValueError(f"temperature is {temperature}; it must be positive")
   return jnp.asarray(temperature, like.dtype)

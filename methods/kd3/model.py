@@ -110,8 +110,8 @@ class Student(nn.Module):
     self.projector = Projector(
       self.channels, self.loss.projector_factor, self.axis_name
     )
-    self.embed_student = _embedding(self.loss.embedding, None)
-    self.embed_teacher = _embedding(self.loss.embedding, self.channels)
+    self.embed_student = Embedding(self.loss.embedding)
+    self.embed_teacher = Embedding(self.loss.embedding)
 
   def __call__(self, x, *, train, where=None) -> backbones.Features:
     """The backbone alone: fS, gS and its own head's logits."""
@@ -134,13 +134,20 @@ class Student(nn.Module):
     return self.embed(features.pooled, teacher)
 
 
-def _embedding(width, fan_in):
-  def bias(key, shape, dtype=jnp.float32):
-    # The student's width is known at the call only; the bias is as wide as the
-    # embedding, and its bound is that of PyTorch's default where it is known.
-    return bias_uniform(fan_in or width)(key, shape, dtype)
+class Embedding(nn.Module):
+  """A linear layer; its result is normalised where it is compared.
 
-  return nn.Dense(width, kernel_init=kernel_uniform, bias_init=bias)
+  Attributes:
+    width: e.
+  """
+
+  width: int
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b c"]) -> Float[Array, "b e"]:
+    """Embeds pooled features."""
+    bias = bias_uniform(x.shape[-1])
+    return nn.Dense(self.width, kernel_init=kernel_uniform, bias_init=bias)(x)
 
 
 def pool_to(
@@ -258,8 +265,8 @@ def student_predict(
 
   Args:
     config: an arm's configuration.
-    product: "params", "batch_stats", and "teacher", of which a shared
-      classifier needs the head.
+    product: "params", "batch_stats", and the "teacher", of which nothing but
+      the head is read.
     x: normalised images.
 
   Returns:
@@ -271,7 +278,7 @@ def student_predict(
   found = module.apply(student, x, train=False)
   if config.loss.classifier == "own":
     return Prediction(found.pooled, found.logits)
-  size = map_size(config, teacher, x)
+  size = map_size(config, x)
   projected = module.apply(
     student, found.feature_map, size, train=False, method="project"
   )
@@ -279,7 +286,10 @@ def student_predict(
   return Prediction(found.pooled, logits)
 
 
-def map_size(config, teacher, x) -> tuple[int, int]:
+def map_size(config: Config, x: Float[Array, "b h w c"]) -> tuple[int, int]:
   """The height and width of fT for such images, without computing it."""
-  shape = jax.eval_shape(lambda v: teacher_features(config, v, x), teacher)
+  module = network(config.teacher, 1)
+  shape = jax.eval_shape(
+    lambda x: module.init_with_output(jax.random.key(0), x, train=False)[0], x
+  )
   return shape.feature_map.shape[1:3]

@@ -42,14 +42,13 @@ def test_identical_embeddings(n):
 
 
 def test_order_of_views_and_scale_do_not_matter():
+  huge = np.float32(1e25)
   got = losses.nt_xent(A, B, temperature=0.3)
   np.testing.assert_allclose(
     losses.nt_xent(B, A, temperature=0.3), got, rtol=1e-5
   )
   np.testing.assert_allclose(
-    losses.nt_xent(
-      A * np.float32(1e25), B * np.float32(1e-25), temperature=0.3
-    ),
+    losses.nt_xent(A * huge, B / huge, temperature=0.3),
     got,
     rtol=1e-5,
   )
@@ -70,7 +69,9 @@ def test_gradients():
 
 
 def test_large_embeddings_are_finite():
-  fn = lambda a: losses.nt_xent(a, B, temperature=0.1, normalize=False).sum()
+  def fn(a):
+    return losses.nt_xent(a, B, temperature=0.1, normalize=False).sum()
+
   value, grad = jax.value_and_grad(fn)(1e4 * A)
   assert np.isfinite(value)
   assert np.isfinite(grad).all()
@@ -82,7 +83,7 @@ def test_a_zero_embedding_has_no_gradient_of_its_own():
   grad = jax.grad(lambda a: losses.nt_xent(a, B, temperature=0.3).sum())(a)
   np.testing.assert_array_equal(grad[2], 0)
   assert np.isfinite(grad).all()
-  assert (np.abs(grad[[0, 1, 3, 4]]).max(1) > 1e-3).all()
+  assert (np.abs(np.delete(grad, 2, 0)).max(1) > 1e-3).all()
 
 
 def test_masked_pairs_are_no_negatives_either():
@@ -97,9 +98,10 @@ def test_masked_pairs_are_no_negatives_either():
 
 
 def test_nothing_counts():
-  fn = lambda a: losses.nt_xent(
-    a, B, temperature=0.3, where=np.zeros(5, bool)
-  ).sum()
+  def fn(a):
+    none = np.zeros(5, bool)
+    return losses.nt_xent(a, B, temperature=0.3, where=none).sum()
+
   value, grad = jax.value_and_grad(fn)(A)
   assert value == 0
   np.testing.assert_array_equal(grad, 0)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kd_jax import losses
-from kd_jax.losses.catalog import catalog
+from kd_jax.losses.catalog import catalog, describe
 
 RNG = np.random.default_rng(3)
 X, Y = RNG.normal(size=(2, 4, 3)).astype(np.float32)
@@ -112,9 +112,15 @@ def test_the_walk_sees_what_it_should():
   assert too_coarse(jax.make_jaxpr(inner)(x).jaxpr)
   y = jnp.ones((2, 2))
   assert too_coarse(jax.make_jaxpr(lambda y: y @ y)(y).jaxpr)
-  scan = lambda y: jax.lax.scan(lambda c, _: (c @ c, None), y, length=2)
+
+  def scan(y):
+    return jax.lax.scan(lambda c, _: (c @ c, None), y, length=2)
+
   assert too_coarse(jax.make_jaxpr(scan)(y).jaxpr)
-  fine = lambda y: jnp.exp(jnp.matmul(y, y, precision="highest"))
+
+  def fine(y):
+    return jnp.exp(jnp.matmul(y, y, precision="highest"))
+
   assert not too_coarse(jax.make_jaxpr(fine)(y).jaxpr)
 
 
@@ -192,8 +198,6 @@ def test_catalog_reads_the_docstrings():
 
 @pytest.mark.parametrize("missing", ["Equation", "Source"])
 def test_catalog_names_a_loss_without_its_lines(missing):
-  from kd_jax.losses.catalog import describe
-
   def fn(x):
     return x
 

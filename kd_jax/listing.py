@@ -1,0 +1,106 @@
+"""What `kd-jax list` and `kd-jax data` print."""
+
+import sys
+from typing import Any
+
+from kd_jax import registry, report
+from kd_jax.training.progress import duration
+
+
+def methods() -> str:
+  """The installed methods with their presets, times, data and arms.
+
+  Returns:
+    The text.
+  """
+  parts = []
+  for method in map(registry.find, registry.names()):
+    rows = [
+      [
+        name + (" (default)" if name == method.default else ""),
+        _time(method.minutes.get(name)),
+        ", ".join(config.arms),
+      ]
+      for name, config in method.presets.items()
+    ]
+    header = ["preset", "train takes", "arms"]
+    title = f"{method.name}: {method.title}\n{method.task}; data: {method.data}"
+    parts.append(report.render(title, header, rows, texts=3))
+    arms = "".join(f"  {k}: {v}\n" for k, v in method.arms.items())
+    parts.append(f"arms (--arms ...):\n{arms}")
+  return "\n".join(parts)
+
+
+def _time(minutes: Any) -> str:
+  if isinstance(minutes, int | float):
+    return f"about {duration(60 * minutes)}, two CPU cores"
+  return str(minutes or "-")
+
+
+def losses() -> str:
+  """Every public loss with its equation and its source.
+
+  Returns:
+    The text.
+  """
+  from kd_jax.losses import catalog
+
+  return "\n".join(
+    f"{loss.name}{loss.signature}\n  {loss.summary}\n"
+    f"  {loss.equation}\n  {loss.source}\n"
+    for loss in catalog.catalog()
+  )
+
+
+def data() -> str:
+  """The data sets, and which of them are built.
+
+  Returns:
+    The text.
+  """
+  from kd_jax.datasets import catalog
+
+  rows = [
+    [e.name, e.task, e.size, e.licence, "yes" if e.built else "on first use"]
+    for e in catalog.entries()
+  ]
+  header = ["name", "task", "size", "licence", "built"]
+  return report.render("data sets", header, rows, texts=5)
+
+
+def build(name: str, manual_dir: str | None) -> None:
+  """Builds a data set.
+
+  Args:
+    name: its name.
+    manual_dir: where files lie that had to be fetched by hand.
+  """
+  from kd_jax.datasets import catalog
+
+  catalog.build(name, manual_dir=manual_dir, say=_say)
+
+
+def show(name: str, out: str | None) -> str:
+  """Describes a data set and writes a grid of its images.
+
+  Args:
+    name: its name.
+    out: where the grid goes; beside the data set's files if None.
+
+  Returns:
+    The text.
+  """
+  from kd_jax.datasets import catalog
+
+  shown = catalog.show(name) if out is None else catalog.show(name, out=out)
+  rows = [[k, v] for k, v in shown.features.items()]
+  text = report.render(name, ["column", "shape and type"], rows, texts=2)
+  for split, counts in shown.counts.items():
+    text += f"{split}: {sum(counts)} examples, per class {counts}\n"
+  if shown.grid is not None:
+    text += f"images: {shown.grid}\n"
+  return text + f"files: {shown.folder}\n"
+
+
+def _say(line: str) -> None:
+  print(line, file=sys.stderr, flush=True)

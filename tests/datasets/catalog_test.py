@@ -1,0 +1,67 @@
+"""What stands behind `kd-jax data list | build | show`."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kd_jax.datasets import catalog, folders
+from kd_jax.datasets.errors import DataError
+
+
+def test_list_build_show(dummies, capfd):
+  assert not any(entry.built for entry in catalog.entries())
+  said = []
+  folder = catalog.build("digits", say=said.append)
+  assert folder == dummies / "digits" / "1.0.0"
+  assert catalog.build("digits", say=said.append) == folder
+  assert [line.split(" ")[0] for line in said] == ["building", "digits"]
+  assert {e.name: e.built for e in catalog.entries()} == {
+    "digits": True,
+    "mnist_5k": False,
+  }
+  shown = catalog.show("digits", say=said.append)
+  assert shown.features == {"image": "8x8x1 uint8", "label": "scalar int32"}
+  assert shown.counts == {"test": [2, 2], "train": [8, 8]}
+  with Image.open(shown.grid) as grid:
+    pixels = np.asarray(grid)
+  assert pixels.shape[0] * 10 == pixels.shape[1] * 2  # Two classes, ten wide.
+  assert 0 < pixels.mean() < 255
+  assert capfd.readouterr() == ("", "")  # No chatter.
+
+
+def test_other_built_sets_are_listed(data):
+  (data / "cifar10" / "3.0.2").mkdir(parents=True)
+  (data / "cifar10" / "3.0.2" / "dataset_info.json").write_text("{}")
+  entry = catalog.entries()[-1]
+  assert (entry.name, entry.built) == ("cifar10", True)
+
+
+def test_show_needs_a_built_set(dummies):
+  with pytest.raises(DataError, match="run: kd-jax data build digits"):
+    catalog.show("digits")
+
+
+def test_build_says_what_is_missing(data, tmp_path):
+  with pytest.raises(DataError, match="cannot build imagenet2012: Manual dir"):
+    catalog.build(
+      "imagenet2012", manual_dir=tmp_path / "none", say=lambda line: None
+    )
+
+
+def test_unknown_name(data):
+  with pytest.raises(DataError, match="no data set is named 'zzz'"):
+    catalog.build("zzz")
+
+
+def test_folders(monkeypatch, tmp_path):
+  for name in ("KD_JAX_DATA", "TFDS_DATA_DIR"):
+    monkeypatch.delenv(name, raising=False)
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
+  assert folders.data_dir() == tmp_path / "x" / "kd_jax" / "data"
+  assert folders.wheels_dir() == tmp_path / "x" / "kd_jax" / "wheels"
+  monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "t"))
+  assert folders.data_dir() == tmp_path / "t"
+  assert folders.wheels_dir() == tmp_path / "x" / "kd_jax" / "wheels"
+  monkeypatch.setenv("KD_JAX_DATA", str(tmp_path / "k"))
+  assert folders.data_dir() == tmp_path / "k"
+  assert folders.wheels_dir() == tmp_path / "k" / "wheels"

@@ -1,0 +1,103 @@
+"""Columns that are decoded once."""
+
+import os
+
+import numpy as np
+import pytest
+
+from kd_jax.datasets import decode
+from kd_jax.datasets.errors import DataError
+
+
+class _Source:
+  """A prepared builder, as far as `columns` looks at it."""
+
+  name = "fake"
+
+  def __init__(self, folder, records):
+    folder.mkdir(exist_ok=True)
+    self.data_dir = os.fspath(folder)
+    self.records = records
+    self.reads = 0
+    (folder / "fake-train.array_record-00000-of-00001").write_bytes(b"12345")
+
+  def as_data_source(self, split):
+    self.reads += 1
+    return self.records
+
+
+def _records(n=5):
+  return [
+    {"image": np.full((2, 2, 1), i, np.uint8), "label": i, "name": "text"}
+    for i in range(n)
+  ]
+
+
+def _columns(source, **kwargs):
+  return decode.columns(source, "train", say=lambda line: None, **kwargs)
+
+
+def test_decodes_once(tmp_path):
+  source = _Source(tmp_path / "d", _records())
+  for _ in range(2):
+    got = _columns(source)
+    assert sorted(got) == ["image", "label"]
+    assert isinstance(got["image"], np.memmap)
+    assert not got["image"].flags.writeable
+    assert got["label"].dtype == np.int32
+    np.testing.assert_array_equal(got["label"], np.arange(5))
+    np.testing.assert_array_equal(got["image"][:, 1, 1, 0], np.arange(5))
+  assert source.reads == 1
+
+
+def test_changed_files_are_decoded_again(tmp_path):
+  source = _Source(tmp_path / "d", _records())
+  _columns(source)
+  record = tmp_path / "d" / "fake-train.array_record-00000-of-00001"
+  record.write_bytes(b"123456")
+  source.records = _records(7)
+  assert len(_columns(source)["label"]) == 7
+  (tmp_path / "d" / "picture.png").write_bytes(b"")  # Not one of its files.
+  _columns(source)
+  assert source.reads == 2
+
+
+def test_killed_decode_leaves_nothing(tmp_path):
+  class Killed(BaseException):
+    pass
+
+  def say(line):
+    raise Killed
+
+  source = _Source(tmp_path / "d", _records())
+  with pytest.raises(Killed):
+    decode.columns(source, "train", say=say)
+  assert list((tmp_path / "d" / "columns").iterdir()) == []
+  assert len(_columns(source)["label"]) == 5
+
+
+def test_damaged_column_is_decoded_again(tmp_path):
+  source = _Source(tmp_path / "d", _records())
+  _columns(source, cache=tmp_path / "c")
+  path = tmp_path / "c" / "train" / "image.npy"
+  path.write_bytes(path.read_bytes()[:130])
+  np.testing.assert_array_equal(
+    _columns(source, cache=tmp_path / "c")["image"][:, 0, 0, 0], np.arange(5)
+  )
+
+
+def test_splits_have_their_own_folders(tmp_path):
+  source = _Source(tmp_path / "d", _records())
+  for split in ("train[:80%]", "train[:80]"):
+    decode.columns(source, split, say=lambda line: None)
+  assert len(list((tmp_path / "d" / "columns").iterdir())) == 2
+
+
+def test_bad_records(tmp_path):
+  records = _records()
+  records[3]["image"] = np.zeros((2, 3, 1), np.uint8)
+  source = _Source(tmp_path / "d", records)
+  with pytest.raises(DataError, match=r"record 3 is \(2, 3, 1\).*\(2, 2, 1\)"):
+    _columns(source)
+  with pytest.raises(DataError, match="has no records"):
+    _columns(_Source(tmp_path / "e", []))
