@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from kd_jax.datasets import images
 from kd_jax.datasets.decode import columns
 from kd_jax.datasets.errors import DataError
 from kd_jax.datasets.folders import data_dir
@@ -168,6 +169,8 @@ def build(
     # A missing manual folder is an AssertionError of TFDS; a failed download
     # is an OSError or its own kind of Exception.
     except (AssertionError, OSError, tfds.download.DownloadError) as error:
+      if is_built(source):  # Another process was first; its files are as good.
+        return Path(source.data_dir)
       line = " ".join(str(error).split())
       raise DataError(f"cannot build {name}: {line}") from error
   return Path(source.data_dir)
@@ -205,7 +208,7 @@ def show(
   grid = None
   if "image" in first:
     grid = Path(out or Path(source.data_dir) / f"{name.replace('/', '-')}.png")
-    _draw(first, grid)
+    images.write_grid(first["image"], first.get("label"), grid)
   return Shown(name, features, counts, Path(source.data_dir), grid)
 
 
@@ -245,22 +248,3 @@ def _counts(split: dict[str, np.ndarray]) -> list[int]:
   if labels is None or labels.ndim != 1:
     return [len(next(iter(split.values())))]
   return np.bincount(labels).tolist()
-
-
-def _draw(split: dict[str, np.ndarray], path: Path, each: int = 10) -> None:
-  """Writes rows of examples, one row per class (the first 20 classes)."""
-  from PIL import Image
-
-  image = split["image"]
-  labels = split.get("label", np.zeros(len(image), np.int32))
-  h, w, c = image.shape[1:]
-  classes = np.unique(labels)[:20]
-  grid = np.full((len(classes) * (h + 2), each * (w + 2), c), 255, np.uint8)
-  for i, label in enumerate(classes):
-    for j, row in enumerate(np.flatnonzero(labels == label)[:each]):
-      y, x = i * (h + 2) + 1, j * (w + 2) + 1
-      grid[y : y + h, x : x + w] = image[row]
-  scale = max(1, 640 // grid.shape[1])
-  grid = grid.repeat(scale, 0).repeat(scale, 1)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  Image.fromarray(grid[..., 0] if c == 1 else grid[..., :3]).save(path, "PNG")

@@ -102,8 +102,10 @@ def _write(records, folder: Path, fingerprint, label, say) -> None:
       "columns": {k: [list(c.shape), c.dtype.str] for k, c in out.items()},
     }
     (part / _MANIFEST).write_text(json.dumps(manifest, indent=1))
-    shutil.rmtree(folder, ignore_errors=True)
-    _rename(part, folder)
+    # Another process may have been first; what it maps must stay.
+    if _read(folder, fingerprint) is None:
+      shutil.rmtree(folder, ignore_errors=True)
+      _rename(part, folder)
   finally:
     shutil.rmtree(part, ignore_errors=True)
 

@@ -1,9 +1,7 @@
-"""What is raised when data cannot be used."""
+"""What is wrong with data, in a sentence for the person who brought them."""
+
+from kd_jax.errors import UsageError
 
 
-class DataError(ValueError):
-  """Bad or absent data, told in one clear sentence.
-
-  The message says what is wrong, where (file, column, row) and what was
-  expected, so that it can be shown to a user as it is.
-  """
+class DataError(UsageError):
+  """Data that cannot be used: says what, where, and what was expected."""

@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from kd_jax.datasets.errors import DataError
 
@@ -67,6 +67,38 @@ def read(
     image = image.resize((size, size), Image.Resampling.BILINEAR)
   array = np.asarray(image)
   return array[..., None] if grey else array
+
+
+def write_grid(
+  image: UInt8[np.ndarray, "n h w c"],
+  label: Int[np.ndarray, "n"] | None,
+  path: Path,
+  each: int = 10,
+) -> None:
+  """Draws the first examples of each class, one row per class.
+
+  Args:
+    image: the images; of more than three channels three are drawn.
+    label: the classes, of which 20 are drawn; None draws one row.
+    path: the PNG to write.
+    each: examples in a row.
+  """
+  from PIL import Image
+
+  if label is None:
+    label = np.zeros(len(image), np.int32)
+  h, w, c = image.shape[1:]
+  classes = np.unique(label)[:20]
+  grid = np.full((len(classes) * (h + 2), each * (w + 2), c), 255, np.uint8)
+  for i, one in enumerate(classes):
+    for j, row in enumerate(np.flatnonzero(label == one)[:each]):
+      y, x = i * (h + 2) + 1, j * (w + 2) + 1
+      grid[y : y + h, x : x + w] = image[row]
+  scale = max(1, 640 // grid.shape[1])  # Small images are hard to see.
+  grid = grid.repeat(scale, 0).repeat(scale, 1)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  shown = grid[..., :3] if c >= 3 else grid[..., 0]
+  Image.fromarray(shown).save(path, "PNG")
 
 
 def _open(path: Path):

@@ -180,11 +180,9 @@ def _slots(batch_size: int, axis_name: str | None) -> Int[Array, "b"]:
 def _gather(columns: Columns, slots, index, where) -> dict[str, Array]:
   """The columns' rows and the three that every batch has."""
   batch = {"row": slots, "index": index, "where": where}
-  # Constrained before the gather and after: otherwise, under mode="jit", the
-  # compiler may give every device the whole batch.
-  batch = accel.constrain(batch)
   for name, column in columns.items():
-    batch[name] = jnp.asarray(column).at[batch["index"]].get(mode="clip")
+    batch[name] = jnp.asarray(column).at[index].get(mode="clip")
+  # Otherwise, under mode="jit", every device would compute the whole batch.
   return accel.constrain(batch)
 
 

@@ -16,10 +16,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+
+from kd_jax.errors import UsageError
 
 AXIS = "batch"
 Mode = Literal["auto", "jit", "pmap", "shard_map"]
@@ -107,11 +110,15 @@ def constrain(tree: T) -> T:
 
   Returns:
     The same values.
+
+  Raises:
+    UsageError: (a ValueError) if the devices do not divide the rows.
   """
   there = jax.sharding.get_abstract_mesh()
   types = dict(zip(there.axis_names, there.axis_types, strict=True))
   if there.empty or types.get(AXIS) != jax.sharding.AxisType.Auto:
     return tree
+  _rows(tree, there.shape[AXIS])
   return jax.tree.map(
     lambda a: jax.lax.with_sharding_constraint(a, P(AXIS)), tree
   )
@@ -209,6 +216,27 @@ class Lifted:
     """The lowered program, for its cost or its text."""
     return self._call.lower(state, *self._prepare(data))
 
+  def export(
+    self, state: PyTree, data: PyTree, platforms: Sequence[str]
+  ) -> Any:
+    """Lowers for platforms that need not be here ("cuda", "tpu").
+
+    Args:
+      state: arrays or their shapes.
+      data: arrays or their shapes.
+      platforms: names of `jax.export`.
+
+    Returns:
+      The `jax.export.Exported` program.
+
+    Raises:
+      ValueError: for a step that was lifted by pmap, which has no such form.
+    """
+    if self.mode == "pmap":
+      raise ValueError("pmap does not export; lift with mode='shard_map'")
+    export = jax.export.export(self._call, platforms=platforms)
+    return export(state, *self._prepare(data))
+
   def compile(self, state: PyTree, data: PyTree) -> "Lifted":
     """Compiles for these shapes without running.
 
@@ -257,8 +285,9 @@ def data_parallel(
     The lifted step.
 
   Raises:
-    ValueError: for an unknown mode; at the call, if the devices do not divide
-      the batch.
+    ValueError: for an unknown mode.
+    UsageError: (a ValueError) at the call, if the devices do not divide the
+      batch.
   """
   devices = list(jax.devices() if devices is None else devices)
   many = len({d.process_index for d in devices}) > 1
@@ -275,14 +304,16 @@ def data_parallel(
   return Lifted(call, prepare, mode, devices)
 
 
-def _rows(data: PyTree, devices: Sequence[jax.Device]) -> None:
-  """Raises ValueError if the devices do not divide the batch."""
+def _rows(data: PyTree, devices: int) -> None:
+  """Raises UsageError if that many devices do not divide the batch."""
   for path, leaf in jax.tree_util.tree_leaves_with_path(data):
-    if leaf.shape[0] % len(devices):
-      raise ValueError(
-        f"a global batch of {leaf.shape[0]} rows "
-        f"(data{jax.tree_util.keystr(path)}) does not divide over "
-        f"{len(devices)} devices"
+    name = f"data{jax.tree_util.keystr(path)}"
+    if not np.ndim(leaf):
+      raise UsageError(f"{name} has no rows to divide over {devices} devices")
+    if leaf.shape[0] % devices:
+      raise UsageError(
+        f"a global batch of {leaf.shape[0]} rows ({name}) does not divide over "
+        f"{devices} devices"
       )
 
 
@@ -304,7 +335,7 @@ def _lift_jit(step, devices, sharded, donate):
 
   def prepare(data):
     if sharded:
-      _rows(data, devices)
+      _rows(data, len(devices))
     return (data,)
 
   return call, prepare
@@ -345,7 +376,7 @@ def _lift_pmap(step, devices, sharded, donate):
   def prepare(data):
     if not sharded:
       return data, index
-    _rows(data, devices)
+    _rows(data, len(devices))
     return jax.tree.map(_split(n), data), index
 
   return call, prepare
@@ -382,7 +413,7 @@ def _lift_shard_map(step, devices, sharded, donate):
 
   def prepare(data):
     if sharded:
-      _rows(data, devices)
+      _rows(data, len(devices))
     return (data,)
 
   return call, prepare
@@ -464,10 +495,15 @@ def prefetch(
 
   Yields:
     The batches in order, each one split over the devices.
+
+  Raises:
+    UsageError: (a ValueError) if the devices do not divide a batch.
   """
-  sharding = NamedSharding(mesh(devices), P(AXIS))
+  m = mesh(devices)
+  sharding = NamedSharding(m, P(AXIS))
   ready: collections.deque[T] = collections.deque()
   for batch in batches:
+    _rows(batch, len(m.local_devices))
     ready.append(
       jax.tree.map(
         lambda x: jax.make_array_from_process_local_data(sharding, x), batch

@@ -204,6 +204,10 @@ def open_run(
   """
   workdir = pathlib.Path(workdir)
   about = _read_json(workdir / "config.json")
+  if missing := {"method", "preset", "config"} - set(about):
+    raise UsageError(
+      f"{workdir / 'config.json'} cannot be read: {min(missing)} is missing"
+    )
   found = registry.find(method or about["method"])
   if found.name != about["method"]:
     raise UsageError(
@@ -273,7 +277,10 @@ def _new_folder(method: Method, preset: str) -> pathlib.Path:
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
   try:
-    return json.loads(path.read_text())
+    found = json.loads(path.read_text())
+    if not isinstance(found, dict):
+      raise ValueError("it is not a JSON object")
+    return found
   except FileNotFoundError:
     raise UsageError(
       f"{path.parent} holds no finished run: {path.name} is missing"

@@ -72,6 +72,9 @@ def _run(words: list[str]) -> int:
     raise UsageError(
       f"there is no verb {words[0]!r}; there is: {', '.join(verbs)}"
     )
+  if words[1:] and words[1] in ("-h", "--help"):
+    print(USAGE, end="")
+    return 0
   verbs[words[0]](words[1:])
   return 0
 
@@ -105,6 +108,8 @@ def _split(
     if not word.startswith("--") or name not in options:
       left.append(word + equals + value)
     elif options[name] is bool:
+      if equals:
+        raise UsageError(f"{word} takes no value")
       given[name] = True
     else:
       given[name] = _value(word, value, equals, rest, options[name])

@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from kd_jax.errors import UsageError
+
 PyTree = Any
 Products = Mapping[str, PyTree]
 
@@ -31,6 +33,20 @@ class Config:
   log_every: int = 50
   eval_every: int = 0
   save_every: int = 500
+
+  def __post_init__(self):
+    """Checks the ranges; a subclass with its own checks calls this one too.
+
+    Raises:
+      UsageError: names the first field that is out of range.
+    """
+    lowest = {"seed": 0, "log_every": 1, "eval_every": 0, "save_every": 0}
+    for name, low in lowest.items():
+      value = getattr(self, name)
+      if value < low:
+        raise UsageError(f"{name} is {value}; it must be at least {low}")
+    if self.seed >= 2**32:
+      raise UsageError(f"seed is {self.seed}; it must be below 2**32")
 
 
 @dataclasses.dataclass(frozen=True)

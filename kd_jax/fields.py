@@ -87,7 +87,13 @@ def document(config: Any, name: str) -> str:
 
 def _check_type(name: str, old: Any, new: Any) -> None:
   """A value from Python must be of the kind that the field holds."""
-  kinds = {bool: bool, int: int, float: (int, float), str: str}
+  kinds = {
+    bool: bool,
+    int: int,
+    float: (int, float),
+    str: str,
+    tuple: (tuple, list),
+  }
   wanted = kinds.get(type(old))
   wrong = wanted is not None and not isinstance(new, wanted)
   if wrong or (isinstance(new, bool) and type(old) in (int, float)):

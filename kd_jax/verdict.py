@@ -77,7 +77,7 @@ def decide(
       for arm, metric in sides
     },
     "margin": claim.margin,
-    "diff": float(difference.mean()),
+    "diff": _finite(float(difference.mean())),
     "ci95": [_finite(low), _finite(high)],
     "verdict": judge(low, high, claim.margin),
   }

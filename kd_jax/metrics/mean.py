@@ -27,7 +27,8 @@ class Mean(NamedTuple):
 
 
 def mean(
-  values: Float[Array, "*b"], where: Bool[Array, "*b"] | None = None
+  values: Float[Array | np.ndarray, "*b"],
+  where: Bool[Array | np.ndarray, "*b"] | None = None,
 ) -> Mean:
   """Sums `values` and counts them.
 
@@ -52,9 +53,9 @@ def mean(
 
 
 def accuracy(
-  logits: Float[Array, "b c"],
-  labels: Int[Array, "b"],
-  where: Bool[Array, "b"] | None = None,
+  logits: Float[Array | np.ndarray, "b c"],
+  labels: Int[Array | np.ndarray, "b"],
+  where: Bool[Array | np.ndarray, "b"] | None = None,
 ) -> Mean:
   """Top-1 accuracy; of equal logits the first class is the answer.
 

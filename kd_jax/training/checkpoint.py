@@ -3,10 +3,11 @@
 Everything goes through Orbax, which writes into a temporary folder and renames
 it when the last byte is there. A tree is saved as {path of the leaf: array} of
 host arrays without a device axis, so that it comes back on any number of
-devices, with a checksum of every leaf, so that a damaged file is noticed and
-named. Nothing that is read is executed.
+devices, with a checksum of every leaf and of every file, so that damage is
+noticed and named. Nothing that is read is executed.
 """
 
+import json
 import logging
 import pathlib
 import shutil
@@ -24,6 +25,11 @@ PyTree = Any
 
 # Orbax tells its progress at INFO and WARNING; a run has its own reporter.
 logging.getLogger("absl").setLevel(logging.ERROR)
+
+# The end of the name of a folder that is not whole: Orbax's word, and ours for
+# one that is being deleted.
+_UNFINISHED = ".orbax-checkpoint-tmp"
+_DIGESTS = "digests.json"
 
 
 def flatten(tree: PyTree) -> dict[str, Any]:
@@ -45,6 +51,33 @@ def _checksum(array: np.ndarray) -> int:
   return zlib.crc32(np.ascontiguousarray(array).tobytes())
 
 
+def _digests(path: pathlib.Path) -> dict[str, int]:
+  """A checksum of every file of a folder."""
+  files = [f for f in sorted(path.rglob("*")) if f.is_file()]
+  return {
+    f.relative_to(path).as_posix(): zlib.crc32(f.read_bytes())
+    for f in files
+    if f.name != _DIGESTS
+  }
+
+
+def _intact(path: pathlib.Path, item: str) -> bool | None:
+  """Whether an item's files are what was written; None if that is not known.
+
+  The digests come after the commit: a process killed in between leaves none.
+  """
+  try:
+    wanted = json.loads((path / _DIGESTS).read_text())
+    there = _digests(path)
+    return all(
+      there.get(name) == digest
+      for name, digest in wanted.items()
+      if name.startswith(f"{item}/")
+    )
+  except (OSError, ValueError, AttributeError):
+    return None
+
+
 def write(path: pathlib.Path, tree: PyTree, about: Mapping[str, Any]) -> None:
   """Writes a tree and what there is to say about it, as one folder.
 
@@ -64,6 +97,7 @@ def write(path: pathlib.Path, tree: PyTree, about: Mapping[str, Any]) -> None:
   try:
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
       checkpointer.save(path.resolve(), ocp.args.Composite(**items))
+    (path / _DIGESTS).write_text(json.dumps(_digests(path)))
   except (OSError, ValueError) as error:
     reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
     raise UsageError(
@@ -84,6 +118,8 @@ def read_about(path: pathlib.Path) -> dict[str, Any]:
   Raises:
     UsageError: if the folder is damaged.
   """
+  if _intact(path, "about") is False:
+    raise UsageError(_damaged(path, "its description"))
   try:
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
       items = checkpointer.restore(
@@ -135,16 +171,20 @@ def _same_leaves(path, wanted, there) -> None:
 
 
 def _restore(path: pathlib.Path, names: list[str]) -> dict[str, np.ndarray]:
-  """Reads leaves together; if that fails, one by one to name the bad one."""
-  try:
+  """Reads the leaves together, or one by one if the files are damaged.
+
+  That names the leaf; and reading many damaged leaves together would print
+  tracebacks from Orbax's threads.
+  """
+  if _intact(path, "tree"):
     return _restore_leaves(path, names)
-  except (OSError, ValueError, KeyError, TypeError) as error:
-    for name in names:
-      try:
-        _restore_leaves(path, [name])
-      except (OSError, ValueError, KeyError, TypeError):
-        raise UsageError(_damaged(path, f"leaf {name}")) from error
-    raise UsageError(_damaged(path, "its index")) from error
+  leaves = {}
+  for name in names:
+    try:
+      leaves.update(_restore_leaves(path, [name]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+      raise UsageError(_damaged(path, f"leaf {name}")) from error
+  return leaves
 
 
 def _restore_leaves(path, names):
@@ -161,6 +201,13 @@ def _restore_leaves(path, names):
       ),
     )
   return {name: np.asarray(items["tree"][name]) for name in names}
+
+
+def _delete(path: pathlib.Path) -> None:
+  """Deletes a folder whole: a kill on the way leaves nothing that counts."""
+  leaving = path.with_name(path.name + _UNFINISHED)
+  path.rename(leaving)
+  shutil.rmtree(leaving)
 
 
 def _damaged(path: pathlib.Path, what: str) -> str:
@@ -187,7 +234,7 @@ class Shelf:
       return
     for folder in (self.checkpoints, self.products):
       folder.mkdir(parents=True, exist_ok=True)
-      for leftover in folder.glob("*tmp*"):
+      for leftover in folder.glob(f"*{_UNFINISHED}*"):
         shutil.rmtree(leftover)
 
   def save(self, state: PyTree, about: Mapping[str, Any]) -> None:
@@ -200,7 +247,7 @@ class Shelf:
     there = self._numbers()
     write(self._path((there or [0])[-1] + 1), state, about)
     for number in there[: 1 - self.KEEP]:
-      shutil.rmtree(self._path(number))
+      _delete(self._path(number))
 
   def latest(self) -> pathlib.Path | None:
     """The newest checkpoint's folder, if there is one."""
@@ -210,7 +257,7 @@ class Shelf:
   def clear(self) -> None:
     """Deletes the checkpoints (a finished phase's product stands for them)."""
     for number in self._numbers():
-      shutil.rmtree(self._path(number))
+      _delete(self._path(number))
 
   def put(self, key: str, product: PyTree, about: Mapping[str, Any]) -> None:
     """Saves a finished phase's product.

@@ -72,11 +72,8 @@ class Session:
       The compiled function.
     """
     plain = dataclasses.replace(self.config, seed=0, arms=())
-    shapes = jax.tree.map(lambda x: (np.shape(x), x.dtype), (state, table))
-    leaves, structure = jax.tree.flatten(
-      shapes, is_leaf=lambda x: isinstance(x, tuple)
-    )
-    key = (name, repr(plain), self.mode, structure, tuple(map(str, leaves)))
+    shapes = jax.tree.map(lambda x: (np.shape(x), str(x.dtype)), (state, table))
+    key = (name, repr(plain), self.mode, str(shapes))
     if key not in self.programs:
       with self.clock.on("compile"):
         lifted = accel.data_parallel(fn, mode=self.mode, **how)

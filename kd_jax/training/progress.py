@@ -40,17 +40,6 @@ class Reporter:
     self.quiet = quiet
     self._bar: Progress | None = None
     self._task = None
-    if not quiet and self._stream.isatty():
-      self._bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn(
-          "{task.completed:.0f}/{task.total:.0f}  {task.fields[news]}"
-        ),
-        console=Console(file=self._stream),
-        transient=True,
-      )
-      self._bar.start()
 
   def say(self, line: str) -> None:
     """Prints a line of news.
@@ -76,6 +65,9 @@ class Reporter:
     self._title, self._total = title, total
     self._begin, self._first = time.monotonic(), step
     self._last_line = self._begin
+    if self._bar is None and not self.quiet and self._stream.isatty():
+      self._bar = _bar(self._stream)
+      self._bar.start()
     if self._bar is not None:
       if self._task is not None:
         self._bar.remove_task(self._task)
@@ -111,3 +103,14 @@ class Reporter:
     """Takes the bar away."""
     if self._bar is not None:
       self._bar.stop()
+      self._bar = self._task = None
+
+
+def _bar(stream: TextIO) -> Progress:
+  return Progress(
+    TextColumn("{task.description}"),
+    BarColumn(),
+    TextColumn("{task.completed:.0f}/{task.total:.0f}  {task.fields[news]}"),
+    console=Console(file=stream),
+    transient=True,
+  )

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import math
 import os
 import pathlib
 import signal
@@ -32,11 +33,19 @@ def write_json(path: pathlib.Path, data: Any) -> None:
 
   Args:
     path: the file.
-    data: plain data.
+    data: plain data; a number that is not finite becomes null.
   """
   temporary = path.with_name(f".{path.name}.part")
-  temporary.write_text(json.dumps(data, indent=2) + "\n")
+  temporary.write_text(json.dumps(_finite(data), indent=2) + "\n")
   os.replace(temporary, path)
+
+
+def _finite(data: Any) -> Any:
+  if isinstance(data, Mapping):
+    return {k: _finite(v) for k, v in data.items()}
+  if isinstance(data, list | tuple):
+    return [_finite(v) for v in data]
+  return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 @contextlib.contextmanager

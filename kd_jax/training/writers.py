@@ -21,8 +21,8 @@ class Writer:
 
   def __init__(self, workdir: pathlib.Path, *, tensorboard: bool = False):
     self.path = workdir / "metrics.jsonl"
-    self._file = self.path.open("ab")
     self._events = _events(workdir / "tensorboard") if tensorboard else None
+    self._file = self.path.open("ab")
 
   def position(self) -> int:
     """The length of the file in bytes, for the checkpoint."""
@@ -33,10 +33,12 @@ class Writer:
     """Cuts the file back to a checkpoint's position.
 
     Args:
-      position: what `position` gave when the checkpoint was saved.
+      position: what `position` gave when the checkpoint was saved. A file that
+        was cut short from outside keeps its whole lines.
     """
-    self._file.truncate(position)
-    self._file.seek(position)
+    whole = self.path.read_bytes()[:position].rfind(b"\n") + 1
+    self._file.truncate(whole)
+    self._file.seek(whole)
 
   def write(
     self, kind: str, arm: str, phase: str, step: int, values: Mapping[str, Any]
@@ -94,11 +96,19 @@ def read_rows(path: pathlib.Path) -> Iterator[dict[str, Any]]:
 
   Yields:
     Its rows; a last line that a killed process left half written is not one.
+
+  Raises:
+    UsageError: names a line that is not JSON.
   """
   with path.open("rb") as file:
-    for line in file:
-      if line.endswith(b"\n"):
-        yield json.loads(line)
+    for number, line in enumerate(file, 1):
+      try:
+        if line.endswith(b"\n"):
+          yield json.loads(line)
+      except ValueError as error:
+        raise UsageError(
+          f"{path} is damaged: line {number} is not JSON; delete that line"
+        ) from error
 
 
 def write_csv(path: pathlib.Path) -> None:

@@ -30,6 +30,7 @@ class DataConfig:
     train_images: embedded: original images that the teacher learns from.
     val_images: embedded: original images that settings are chosen on.
     test_images: embedded: original images that results are reported on.
+    relevant: embedded: other images of the original task, put on the web.
     copies: embedded: shifted copies of each training image that the teacher
       sees beside the clean one.
     quota: embedded: irrelevant web images per class that the teacher takes them
@@ -47,6 +48,7 @@ class DataConfig:
   train_images: int = 1000
   val_images: int = 300
   test_images: int = 700
+  relevant: int = 500
   copies: int = 6
   quota: int = 800
   halves: int = 3
@@ -213,7 +215,6 @@ class Config(experiment.Config):
       if not low <= value <= high:
         limit = f"at least {low}" if high == math.inf else f"{low} to {high}"
         raise UsageError(f"{name} is {value}; it must be {limit}")
-    _check_rest(self)
 
 
 _TINY = 1e-12
@@ -232,6 +233,7 @@ _RANGES = (
   ("data.train_images", 1, math.inf),
   ("data.val_images", 1, math.inf),
   ("data.test_images", 2, math.inf),
+  ("data.relevant", 1, math.inf),
   ("data.copies", 0, math.inf),
   ("data.quota", 1, math.inf),
   ("data.halves", 0, math.inf),
@@ -273,7 +275,17 @@ def _get(config: Any, name: str) -> Any:
   return config
 
 
-def _check_rest(config: Config) -> None:
+def check(config: Config) -> None:
+  """Checks what several fields say together.
+
+  Apart from `__post_init__`, because fields are set one after the other.
+
+  Args:
+    config: the method's configuration, or an arm's.
+
+  Raises:
+    UsageError: one sentence for the first thing that is wrong.
+  """
   loss, data = config.loss, config.data
   if not loss.feature_weight + loss.kl_weight + loss.noisy_weight:
     raise UsageError("every weight of the loss is 0: nothing teaches")
@@ -371,7 +383,12 @@ PRESETS = {
   # Seconds; what the tests run.
   "tiny": Config(
     data=DataConfig(
-      train_images=200, val_images=50, test_images=100, copies=1, quota=60,
+      train_images=200,
+      val_images=50,
+      test_images=100,
+      relevant=50,
+      copies=1,
+      quota=60,
       halves=0,
     ),
     teacher=NetConfig(widths=(8, 16, 16)),

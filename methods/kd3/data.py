@@ -38,6 +38,7 @@ class Tables:
     web: "image"; and "relevant" (bool) if we made them.
     classes: how many labels there are.
     quota: irrelevant images to keep per class; 0 keeps the web as it is.
+    relevant: how many of the web's images are relevant, if we made them.
   """
 
   train: Columns
@@ -45,7 +46,8 @@ class Tables:
   test: Columns
   web: Columns
   classes: int
-  quota: int
+  quota: int = 0
+  relevant: int = 0
 
 
 def load(
@@ -107,7 +109,6 @@ def _own(original, web, config, seed, say) -> Tables:
     test={k: test[k] for k in ("image", "label")},
     web={"image": pool["image"]},
     classes=classes,
-    quota=0,
   )
 
 
@@ -142,12 +143,13 @@ def digits_and_web(
   small = images.reshape(len(images), 14, 2, 14, 2).mean((2, 4)) / 255.0
   known = rng.permutation(np.flatnonzero(labels < CLASSES))
   sizes = (config.train_images, config.val_images, config.test_images)
-  if sum(sizes) >= len(known):
+  sizes = (*sizes, config.relevant)
+  if sum(sizes) > len(known):
     raise UsageError(
-      f"data.train_images, val_images and test_images are {sum(sizes)} of "
-      f"{len(known)} images: none is left for the web"
+      f"data.train_images, val_images, test_images and relevant add up to "
+      f"{sum(sizes)}; the original task has {len(known)} images"
     )
-  train, val, test, web = np.split(known, np.cumsum(sizes))
+  train, val, test, web, _ = np.split(known, np.cumsum(sizes))
   copies = [shift(rng, small[train]) for _ in range(config.copies)]
   irrelevant = _irrelevant(rng, small[labels >= CLASSES], config.halves)
   pool = np.concatenate([shift(rng, small[web]), irrelevant])
@@ -161,6 +163,7 @@ def digits_and_web(
     web={"image": _bytes(pool), "relevant": np.arange(len(pool)) < len(web)},
     classes=CLASSES,
     quota=config.quota,
+    relevant=len(web),
   )
 
 

@@ -11,7 +11,10 @@ from kd_jax.methods.kd3.config import Config
 
 
 def make_eval_step(
-  config: Config, predict: Callable[..., model.Prediction]
+  config: Config,
+  predict: Callable[..., model.Prediction],
+  *,
+  shifts: bool = True,
 ) -> Callable[..., dict[str, metrics.Mean]]:
   """Builds an evaluation of one batch: accuracy, and under shifts of style.
 
@@ -25,6 +28,7 @@ def make_eval_step(
   Args:
     config: an arm's configuration.
     predict: `(config, product, x) -> Prediction`.
+    shifts: whether styled and shifted images are evaluated too.
 
   Returns:
     `eval_step(product, batch, *, axis_name=None) -> {name: Mean}`, summed.
@@ -40,16 +44,7 @@ def make_eval_step(
       "accuracy": metrics.accuracy(clean.logits, label, where),
       "agreement": metrics.accuracy(clean.logits, agreed, where),
     }
-    # The place of the batch among all, the same on every device.
-    first = batch["index"][0] - batch["row"][0]
-    key = jax.random.fold_in(jax.random.key(0), first)
-    others = {
-      "styled": augment.shift_style(
-        key, x, batch["row"], where=where, axis_name=axis_name
-      )
-    }
-    if "shifted" in batch:
-      others["shifted"] = model.prepare(config.data, batch["shifted"])
+    others = _others(config, x, batch, axis_name) if shifts else {}
     for name, other in others.items():
       seen = predict(config, product, other)
       found[f"{name}_accuracy"] = metrics.accuracy(seen.logits, label, where)
@@ -58,6 +53,22 @@ def make_eval_step(
     return accel.sum(found, axis_name)
 
   return eval_step
+
+
+def _others(config, x, batch, axis_name):
+  """The batch's images in other styles."""
+  # The place of the batch among all, the same on every device.
+  first = batch["index"][0] - batch["row"][0]
+  key = jax.random.fold_in(jax.random.key(0), first)
+  styled = augment.shift_style(
+    key, x, batch["row"], where=batch["where"], axis_name=axis_name
+  )
+  if "shifted" not in batch:
+    return {"styled": styled}
+  return {
+    "styled": styled,
+    "shifted": model.prepare(config.data, batch["shifted"]),
+  }
 
 
 def _moved(f, g, where, axis_name) -> dict[str, metrics.Mean]:
@@ -74,4 +85,29 @@ def _moved(f, g, where, axis_name) -> dict[str, metrics.Mean]:
   return {
     "distance": metrics.mean(1 - cosine, where),
     "change": metrics.Mean(moved, metrics.mean(spread, where).total),
+  }
+
+
+def selection_shares(product, data, *, axis_name=None):
+  """What of the selections was relevant, from the product's history.
+
+  Args:
+    product: a student's.
+    data: nothing.
+    axis_name: not used: the history is the same on every device.
+
+  Returns:
+    "first_share" and "last_share" of the first and the last selection,
+    "mean_share" over all selections, and "mean_images", how many were selected.
+  """
+  del data, axis_name
+  share = product["history"]["relevant"]
+  images = product["history"]["selected"]
+  done = images > 0
+  last = jnp.argmax(jnp.where(done, jnp.arange(done.shape[0]), -1))
+  return {
+    "first_share": metrics.mean(share[0]),
+    "last_share": metrics.mean(share[last]),
+    "mean_share": metrics.mean(share, done),
+    "mean_images": metrics.mean(images, done),
   }

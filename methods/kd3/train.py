@@ -6,13 +6,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jaxtyping import Array, Bool, Int
 
-from kd_jax import experiment, metrics
+from kd_jax import experiment
 from kd_jax.datasets import pipeline
 from kd_jax.methods.kd3 import data as tables
 from kd_jax.methods.kd3 import evaluation, model, selection, state, steps
-from kd_jax.methods.kd3.config import Config, of_arm
+from kd_jax.methods.kd3.config import Config, check, of_arm
 
 PyTree = Any
 
@@ -32,8 +32,11 @@ def phases(
     the students get columns of the web only.
 
   Raises:
-    UsageError: for data that do not fit together.
+    UsageError: for fields or data that do not fit together.
   """
+  check(config)
+  for arm in config.arms:
+    check(of_arm(config, arm))
   found = tables.load(config.data, config.seed, data, say)
   shared = [teacher_phase(config, found), web_phase(config, found)]
   return shared + [student_phase(config, arm, found) for arm in config.arms]
@@ -73,12 +76,15 @@ def teacher_phase(config: Config, found: tables.Tables) -> experiment.Phase:
 
 
 def _evaluations(config, found, predict):
-  run = pipeline.over_columns(
-    evaluation.make_eval_step(config, predict), config.score_batch_size
-  )
+  def over(columns, *, shifts):
+    step = evaluation.make_eval_step(config, predict, shifts=shifts)
+    run = pipeline.over_columns(step, config.score_batch_size)
+    return experiment.Evaluation(run, columns)
+
+  plain = {k: found.val[k] for k in ("image", "label")}
   return {
-    name: experiment.Evaluation(run, columns)
-    for name, columns in (("val", found.val), ("test", found.test))
+    "val": over(plain, shifts=False),
+    "test": over(found.test, shifts=True),
   }
 
 
@@ -94,7 +100,7 @@ def web_phase(config: Config, found: tables.Tables) -> experiment.WholeRun:
   """
   return experiment.WholeRun(
     name="web",
-    run=functools.partial(find_web, config, found.quota),
+    run=functools.partial(find_web, config, found.quota, found.relevant),
     data={
       "web": found.web,
       "val": {k: found.val[k] for k in ("image", "label")},
@@ -103,7 +109,12 @@ def web_phase(config: Config, found: tables.Tables) -> experiment.WholeRun:
 
 
 def find_web(
-  config: Config, quota: int, products: experiment.Products, data: PyTree, seed
+  config: Config,
+  quota: int,
+  relevant: int,
+  products: experiment.Products,
+  data: PyTree,
+  seed: Any,
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
   """Balances the web as a query per class would.
 
@@ -113,9 +124,10 @@ def find_web(
   Args:
     config: the method's configuration.
     quota: irrelevant images per class at most; 0 keeps everything.
+    relevant: how many images are relevant; they all stay.
     products: the teacher.
-    data: "web" (its "relevant" images first) and "val".
-    seed: not used: the images stand in random order.
+    data: "web" and "val".
+    seed: not used: the images stand in random order already.
 
   Returns:
     "index" (rows of the web's columns that are on it, padded to a size that
@@ -127,27 +139,134 @@ def find_web(
   classes = teacher["params"]["head"]["kernel"].shape[-1]
 
   def predict(variables, batch, *, axis_name=None):
-    del axis_name
+    del axis_name  # Rows are judged one by one.
     x = model.prepare(config.data, batch["image"])
     return model.teacher_predict(config, variables, x).logits.argmax(-1)
 
   classify = pipeline.map_columns(predict, config.score_batch_size)
   right = classify(teacher, data["val"]) == data["val"]["label"]
   n = web["image"].shape[0]
-  index, count = jnp.arange(n, dtype=jnp.int32), jnp.int32(n)
-  logged = {}
-  if quota:
-    keep, smallest = _balance(
-      classify(teacher, web), web["relevant"], quota, classes
-    )
-    size = min(n, int(_most(data, quota, classes)))
-    index = jnp.argsort(~keep, stable=True)[:size].astype(jnp.int32)
-    count = keep.sum().astype(jnp.int32)
-    logged["per_class"] = smallest
-    logged["share_relevant"] = (web["relevant"] & keep).sum() / count
   product = {
-    "index": index,
-    "count": count,
+    "index": jnp.arange(n, dtype=jnp.int32),
+    "count": jnp.int32(n),
     "teacher_accuracy": right.mean(dtype=jnp.float32),
   }
-  return product, {"images": count, **logged}
+  if not quota:
+    return product, {"images": product["count"]}
+  keep = balance(classify(teacher, web), web["relevant"], quota, classes)
+  size = min(n, relevant + quota * classes)
+  order = jnp.argsort(~keep, stable=True)
+  product["index"] = order[:size].astype(jnp.int32)
+  product["count"] = keep.sum().astype(jnp.int32)
+  share = (web["relevant"] & keep).sum() / product["count"]
+  return product, {"images": product["count"], "share_relevant": share}
+
+
+def balance(
+  predicted: Int[Array, "n"],
+  relevant: Bool[Array, "n"],
+  quota: int,
+  classes: int,
+) -> Bool[Array, "n"]:
+  """Keeps all relevant images, and equally many others of every class.
+
+  Args:
+    predicted: the class that each image is taken for.
+    relevant: which images are relevant.
+    quota: irrelevant images per class at most.
+    classes: how many classes there are.
+
+  Returns:
+    Which images are kept: of each class's others the first ones.
+  """
+  other = jax.nn.one_hot(predicted, classes, dtype=jnp.int32)
+  other = other * ~relevant[:, None]
+  m = jnp.minimum(other.sum(0).min(), quota)
+  rank = jnp.take_along_axis(other.cumsum(0), predicted[:, None], 1)[:, 0]
+  return relevant | (rank <= m)
+
+
+def student_phase(
+  config: Config, arm: str, found: tables.Tables
+) -> experiment.Phase:
+  """One arm's student.
+
+  Args:
+    config: the method's configuration.
+    arm: which arm.
+    found: the data. "kd_original" learns on the teacher's own images, every
+      other arm on the web's alone.
+
+  Returns:
+    The phase; its product is what `model.student_predict` takes, the last
+    selection ("web", "order", "front") and the selections' history.
+  """
+  own = of_arm(config, arm)
+  original = arm == "kd_original"
+  columns = {"image": found.train["image"]} if original else found.web
+  shape = found.web["image"].shape[1:]
+
+  def init(products, seed):
+    web = {**products["web"]}
+    if original:
+      n = columns["image"].shape[0]
+      web |= {"index": jnp.arange(n, dtype=jnp.int32), "count": jnp.int32(n)}
+    return state.create_state(own, seed, shape, products["teacher"], web)
+
+  steps_of = config.epochs * config.epoch_steps
+  evaluations = _evaluations(own, found, model.student_predict)
+  epoch = None
+  if own.select.rule != "none":
+    every = config.epoch_steps if own.select.repeat else steps_of
+    epoch = experiment.Epoch(selection.make_select(own), every, columns)
+    if "relevant" in columns:
+      run = evaluation.selection_shares
+      evaluations["selection"] = experiment.Evaluation(run, None)
+  return experiment.Phase(
+    name="student",
+    arm=arm,
+    init=init,
+    step=pipeline.from_columns(
+      steps.make_train_step(own), config.batch_size, draw=selection.draw
+    ),
+    steps=steps_of,
+    data=columns,
+    product=_product,
+    evaluations=evaluations,
+    epoch=epoch,
+    fused=fused(),
+    batch_size=config.batch_size,
+  )
+
+
+def _product(s: state.StudentState) -> dict[str, PyTree]:
+  chosen = {k: getattr(s, k) for k in ("web", "order", "front", "history")}
+  return {**s.variables(), **chosen}
+
+
+def apply(
+  config: Config, products: experiment.Products
+) -> tuple[Callable[..., jax.Array], PyTree]:
+  """The finished student, to use.
+
+  Args:
+    config: the configuration.
+    products: of a run with the arm "kd3".
+
+  Returns:
+    `apply(variables, images) -> logits` for bytes (b, h, w, c), and the
+    variables: the backbone, P, and of the teacher its classifier alone.
+  """
+  product = products["kd3.student"]
+  parts = ("backbone", "projector")
+  variables = {
+    "params": {k: product["params"][k] for k in parts},
+    "batch_stats": {k: product["batch_stats"][k] for k in parts},
+    "teacher": {"params": {"head": product["teacher"]["params"]["head"]}},
+  }
+
+  def logits(variables, images):
+    x = model.prepare(config.data, jnp.asarray(images))
+    return model.student_predict(config, variables, x).logits
+
+  return jax.jit(logits), variables

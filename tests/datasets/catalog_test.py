@@ -48,6 +48,26 @@ def test_build_says_what_is_missing(data, tmp_path):
     )
 
 
+def test_two_processes_build_at_once(dummies, monkeypatch):
+  """The slower one takes what the faster one built."""
+  source = catalog.builder("digits")
+  monkeypatch.setattr(catalog, "builder", lambda name: source)
+  generate = type(source)._split_generators
+
+  def second(self, dl_manager):
+    monkeypatch.setattr(type(source), "_split_generators", generate)
+    faster = type(source)(
+      data_dir=str(folders.data_dir()), file_format="array_record"
+    )
+    faster.download_and_prepare()
+    return generate(self, dl_manager)
+
+  monkeypatch.setattr(type(source), "_split_generators", second)
+  folder = catalog.build("digits", say=lambda line: None)
+  assert catalog.is_built(source)
+  assert [p.name for p in folder.parent.iterdir()] == ["1.0.0"]
+
+
 def test_unknown_name(data):
   with pytest.raises(DataError, match="no data set is named 'zzz'"):
     catalog.build("zzz")

@@ -54,7 +54,9 @@ def test_changed_files_are_decoded_again(tmp_path):
   source = _Source(tmp_path / "d", _records())
   _columns(source)
   record = tmp_path / "d" / "fake-train.array_record-00000-of-00001"
+  before = record.stat()
   record.write_bytes(b"123456")
+  os.utime(record, ns=(before.st_atime_ns, before.st_mtime_ns))
   source.records = _records(7)
   assert len(_columns(source)["label"]) == 7
   (tmp_path / "d" / "picture.png").write_bytes(b"")  # Not one of its files.
@@ -76,11 +78,33 @@ def test_killed_decode_leaves_nothing(tmp_path):
   assert len(_columns(source)["label"]) == 5
 
 
-def test_damaged_column_is_decoded_again(tmp_path):
+def test_another_process_was_first(tmp_path):
+  """Both give the columns, and the first one's files stay."""
+  source = _Source(tmp_path / "d", _records())
+  path = tmp_path / "d" / "columns" / "train"
+  kept = []
+
+  def say(line):
+    if not kept:
+      _columns(source)
+      kept.append((path / "image.npy").stat().st_ino)
+
+  got = decode.columns(source, "train", say=say)
+  np.testing.assert_array_equal(got["label"], np.arange(5))
+  assert source.reads == 2
+  assert (path / "image.npy").stat().st_ino == kept[0]
+  assert [p.name for p in path.parent.iterdir()] == ["train"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "another shape"])
+def test_damaged_column_is_decoded_again(tmp_path, damage):
   source = _Source(tmp_path / "d", _records())
   _columns(source, cache=tmp_path / "c")
   path = tmp_path / "c" / "train" / "image.npy"
-  path.write_bytes(path.read_bytes()[:130])
+  if damage == "truncated":
+    path.write_bytes(path.read_bytes()[:130])
+  else:
+    np.save(path, np.zeros((3, 2, 2, 1), np.uint8))
   np.testing.assert_array_equal(
     _columns(source, cache=tmp_path / "c")["image"][:, 0, 0, 0], np.arange(5)
   )

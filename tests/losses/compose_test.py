@@ -52,6 +52,23 @@ def test_masked_places_poison_nothing():
       assert np.abs(got[0]) > 0
 
 
+def test_trained_weights_see_their_own_sum():
+  def loss(w):
+    return losses.combine({"a": V}, {"a": w}, normalize="weight")[0]
+
+  expect = (V - np.average(V, weights=W)) / W.sum()
+  np.testing.assert_allclose(jax.grad(loss)(W), expect, rtol=1e-4, atol=1e-6)
+
+
+def test_weights_that_are_all_zero():
+  def loss(v, w):
+    return losses.combine({"a": v}, {"a": w}, normalize="weight")[0]
+
+  value, grads = jax.value_and_grad(loss, (0, 1))(V, 0 * W)
+  assert value == 0
+  np.testing.assert_array_equal(np.stack(grads), 0)
+
+
 @pytest.mark.parametrize("normalize", ["count", "weight"])
 def test_nothing_counts(normalize):
   def loss(v, w):
