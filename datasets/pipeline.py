@@ -25,6 +25,7 @@ from kd_jax import accel
 from kd_jax.datasets.decode import columns
 from kd_jax.datasets.order import host_rows, rows
 from kd_jax.datasets.streams import stream
+from kd_jax.errors import UsageError
 
 __all__ = [
   "columns",
@@ -168,7 +169,7 @@ def _slots(batch_size: int, axis_name: str | None) -> Int[Array, "b"]:
   """This device's places in the global batch."""
   devices = accel.axis_size(axis_name)
   if batch_size < 1 or batch_size % devices:
-    raise ValueError(
+    raise UsageError(
       f"a global batch of {batch_size} rows does not divide over {devices} "
       "devices"
     )
