@@ -150,9 +150,14 @@ def place(tree: T, devices: Sequence[jax.Device] | None = None) -> T:
     which donates its state cannot delete what the caller still holds.
   """
   sharding = NamedSharding(mesh(devices), P())
-  return jax.tree.map(
-    lambda x: jax.device_put(x, sharding, may_alias=False), tree
-  )
+
+  # device_put keeps the buffer of an array that is there already, and on the
+  # CPU that of a NumPy array, whatever its may_alias says: copied first.
+  def put(x):
+    own = x.copy() if isinstance(x, jax.Array) else np.array(x)
+    return jax.device_put(own, sharding)
+
+  return jax.tree.map(put, tree)
 
 
 def check_replicated(tree: PyTree) -> None:

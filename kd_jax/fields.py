@@ -167,14 +167,23 @@ def _kind(value: Any) -> str:
 
 
 def _tyro(config: Any, words: Sequence[str]) -> Any:
-  with (
-    contextlib.redirect_stdout(io.StringIO()),
-    contextlib.redirect_stderr(io.StringIO()),
-  ):
-    return tyro.cli(
-      type(config),
-      default=config,
-      args=list(words),
-      add_help=False,
-      config=(tyro.conf.FlagConversionOff,),
-    )
+  try:
+    with (
+      contextlib.redirect_stdout(io.StringIO()),
+      contextlib.redirect_stderr(io.StringIO()),
+    ):
+      return tyro.cli(
+        type(config),
+        default=config,
+        args=list(words),
+        add_help=False,
+        config=(tyro.conf.FlagConversionOff,),
+      )
+  except SystemExit as error:
+    # What a configuration's own __post_init__ said, tyro has turned into this.
+    cause: BaseException | None = error
+    while cause is not None:
+      if isinstance(cause, UsageError):
+        raise cause from None
+      cause = cause.__cause__ or cause.__context__
+    raise

@@ -90,7 +90,15 @@ def write(path: pathlib.Path, tree: PyTree, about: Mapping[str, Any]) -> None:
     UsageError: if the disk is full or read-only.
   """
   leaves = {k: np.asarray(v) for k, v in flatten(jax.device_get(tree)).items()}
-  about = {**about, "checksums": {k: _checksum(v) for k, v in leaves.items()}}
+  about = {
+    **about,
+    "checksums": {k: _checksum(v) for k, v in leaves.items()},
+    # Orbax does not save an array without elements.
+    "empty": {
+      k: [v.shape, str(v.dtype)] for k, v in leaves.items() if not v.size
+    },
+  }
+  leaves = {k: v for k, v in leaves.items() if v.size}
   items = {"about": ocp.args.JsonSave(about)}
   if leaves:
     items["tree"] = ocp.args.PyTreeSave(leaves)
@@ -143,10 +151,13 @@ def read(path: pathlib.Path, like: PyTree) -> PyTree:
   Raises:
     UsageError: names the leaf that is missing, of another shape or damaged.
   """
-  checksums = read_about(path)["checksums"]
+  about = read_about(path)
+  checksums, empty = about["checksums"], about["empty"]
   wanted = flatten(like)
   _same_leaves(path, set(wanted), set(checksums))
-  leaves = _restore(path, list(wanted)) if wanted else {}
+  there = [name for name in wanted if name not in empty]
+  leaves = _restore(path, there) if there else {}
+  leaves |= {k: np.zeros(shape, dtype) for k, (shape, dtype) in empty.items()}
   for name, want in wanted.items():
     got = leaves[name]
     if tuple(got.shape) != tuple(want.shape) or got.dtype != want.dtype:

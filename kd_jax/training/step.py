@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from kd_jax import accel
@@ -71,7 +72,7 @@ def make_train_step(
       parts = {**parts, **measures(outputs, batch)}
     metrics = accel.sum(parts, axis_name)
     metrics["loss"] = mean(loss)
-    metrics["grad_norm"] = mean(optax.global_norm(grads))
+    metrics["grad_norm"] = mean(_norm(grads))
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     state = state.replace(
       step=state.step + 1,
@@ -82,6 +83,12 @@ def make_train_step(
     return state, metrics
 
   return train_step
+
+
+def _norm(tree: PyTree) -> jax.Array:
+  """The Euclidean norm of all numbers of a tree."""
+  squares = [jnp.square(x).sum() for x in jax.tree.leaves(tree)]
+  return jnp.sqrt(jnp.stack(squares).sum())
 
 
 def _gather(parts_of, outputs, batch, state, axis_name):

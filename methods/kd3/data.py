@@ -6,7 +6,7 @@ images of these digits, and many times as many of something else, which are the
 digits 5 to 9 and images glued from halves of them. All web images are shifted
 in style: turned, blurred, dimmed and noisy. A query for a class brings about as
 many hits as one for another, so of the something else no more than `quota`
-images of each class stay, as the teacher takes them (`train.find_web`). Which
+images of each class stay, as the teacher takes them (`web.find_web`). Which
 images are relevant is known here because we made the web; it decides what is on
 it and what is reported, and no step sees it.
 """
@@ -69,7 +69,7 @@ def load(
     The tables.
 
   Raises:
-    UsageError: if one role is given without the other, or images differ in size.
+    UsageError: for one role without the other, or images of different sizes.
     DataError: for data that cannot be used; says what is wrong with it.
   """
   if unknown := sorted(set(data) - {"original", "web"}):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from kd_jax import accel, augment, metrics
-from kd_jax.methods.kd3 import model
+from kd_jax.methods.kd3 import inputs, model
 from kd_jax.methods.kd3.config import Config
 
 
@@ -36,7 +36,7 @@ def make_eval_step(
 
   def eval_step(product, batch, *, axis_name=None):
     where, label = batch["where"], batch["label"]
-    x = model.prepare(config.data, batch["image"])
+    x = inputs.prepare(config.data, batch["image"])
     clean = predict(config, product, x)
     teacher = product.get("teacher", product)
     agreed = model.teacher_predict(config, teacher, x).logits.argmax(-1)
@@ -67,7 +67,7 @@ def _others(config, x, batch, axis_name):
     return {"styled": styled}
   return {
     "styled": styled,
-    "shifted": model.prepare(config.data, batch["shifted"]),
+    "shifted": inputs.prepare(config.data, batch["shifted"]),
   }
 
 

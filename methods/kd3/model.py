@@ -12,11 +12,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Array, Bool, Float
 
-from kd_jax import augment, backbones
+from kd_jax import backbones
 from kd_jax.backbones.conv import bias_uniform, kernel_uniform
-from kd_jax.methods.kd3.config import Config, DataConfig, LossConfig, NetConfig
+from kd_jax.methods.kd3.config import Config, LossConfig, NetConfig
 
 Variables = Mapping[str, Any]
 
@@ -119,9 +119,7 @@ class Student(nn.Module):
 
   def project(self, feature_map, size, *, train, where=None):
     """P(fS), at a map size of at most `size` = (h, w)."""
-    return self.projector(
-      pool_to(feature_map, size), train=train, where=where
-    )
+    return self.projector(pool_to(feature_map, size), train=train, where=where)
 
   def embed(self, student, teacher):
     """Es(gS) and Et(gT), not normalised."""
@@ -187,23 +185,6 @@ def classify(
     Logits.
   """
   return pooled @ head["kernel"] + head["bias"][None]
-
-
-def prepare(data: DataConfig, images: UInt8[Array, "b h w c"]) -> jax.Array:
-  """Bytes to normalised pixels.
-
-  Args:
-    data: its mean and std; a single number serves every channel.
-    images: images.
-
-  Returns:
-    float32 images.
-  """
-  channels = images.shape[-1]
-  mean, std = (
-    s * channels if len(s) == 1 else s for s in (data.mean, data.std)
-  )
-  return augment.normalize(augment.to_float(images), mean, std)
 
 
 class Prediction(NamedTuple):

@@ -13,19 +13,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from kd_jax import augment
 from kd_jax.datasets import pipeline
-from kd_jax.methods.kd3 import model
+from kd_jax.methods.kd3 import inputs, model
 from kd_jax.methods.kd3.config import (
   ALPHA_CUT,
   ALPHA_LENGTH,
   ALPHA_RATE,
   PAPER_EPOCHS,
   Config,
-  DataConfig,
   SelectConfig,
 )
-from kd_jax.training.state import row_keys, step_key
+from kd_jax.training.state import step_key
 
 # Streams of a step's key.
 SCORING, SHUFFLING, CHOOSING = 1, 2, 3
@@ -49,7 +47,7 @@ def alpha(
   """The teacher's weight in the blend of logits.
 
   alpha(t) = 1 - exp(-5 ((s + 1) / 160 - 1)^2) for s < 120, and 0 from then on,
-  with s = 240 t / epochs: the published schedule, rescaled to this run's length.
+  with s = 240 t / epochs: the published schedule, rescaled to the run's length.
 
   Source: Tang et al. 2023 (ICCV), dynamic instance selection; the constants are
   those of the authors' code.
@@ -191,29 +189,6 @@ def draw(
   return state.web[state.order[place]]
 
 
-def perturb(
-  key: Key[Array, ""], place: Int[Array, "b"], x: jax.Array, data: DataConfig
-) -> jax.Array:
-  """Augments images for training and scoring alike.
-
-  Args:
-    key: the step's.
-    place: what keeps the rows' draws apart.
-    x: images.
-    data: says how.
-
-  Returns:
-    The images, shifted and, if wanted, mirrored.
-  """
-  keys = row_keys(key, place)
-  if data.max_shift:
-    x = augment.per_row(augment.random_shift)(keys, x, data.max_shift)
-  if data.flip:
-    keys = row_keys(jax.random.fold_in(key, 1), place)
-    x = augment.per_row(augment.random_flip)(keys, x)
-  return x
-
-
 def make_select(config: Config) -> Callable[..., Any]:
   """Builds the function that selects, between the epochs.
 
@@ -236,9 +211,7 @@ def make_select(config: Config) -> Callable[..., Any]:
     )
     counts = per_class(scores.predicted, valid, _classes(state))
     tau = thresholds(counts, config.select.p_cutoff)
-    mask = choose(
-      config.select, scores, tau, valid, step_key(state, CHOOSING)
-    )
+    mask = choose(config.select, scores, tau, valid, step_key(state, CHOOSING))
     order, front = arrange(step_key(state, SHUFFLING), mask, valid)
     record = {
       "alpha": weight,
@@ -273,7 +246,10 @@ def per_class(
 def _remember(
   history: Mapping[str, Array], epoch, values: Mapping[str, Array]
 ) -> dict[str, Array]:
-  return {**history, **{k: history[k].at[epoch].set(v) for k, v in values.items()}}
+  return {
+    **history,
+    **{k: history[k].at[epoch].set(v) for k, v in values.items()},
+  }
 
 
 def _classes(state) -> int:
@@ -287,8 +263,10 @@ def _score_batch(config):
     del axis_name  # Rows are scored one by one.
     state, columns, weight = carried
     images = jnp.asarray(columns["image"])[batch["web"]]
-    x = model.prepare(config.data, images)
-    x = perturb(step_key(state, SCORING), batch["index"], x, config.data)
+    x = inputs.prepare(config.data, images)
+    if config.select.augment:
+      key = step_key(state, SCORING)
+      x = inputs.perturb(key, batch["index"], x, config.data)
     teacher = model.teacher_predict(config, state.teacher, x)
     student = model.student_predict(config, state.variables(), x)
     return score(teacher.logits, student.logits, weight)

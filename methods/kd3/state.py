@@ -54,9 +54,7 @@ class StudentState(states.State):
     }
 
 
-def optimizer(
-  optim: OptimConfig, steps: int
-) -> optax.GradientTransformation:
+def optimizer(optim: OptimConfig, steps: int) -> optax.GradientTransformation:
   """SGD with momentum, decaying every parameter.
 
   Args:
@@ -137,7 +135,7 @@ def create_state(
     seed: the run's seed; may be traced.
     shape: of one image, (h, w, c).
     teacher: the teacher's "params" and "batch_stats".
-    web: "index", "count" and "teacher_accuracy" (see `train.find_web`).
+    web: "index", "count" and "teacher_accuracy" (see `web.find_web`).
     tx: the optimizer; `student_optimizer` if None.
 
   Returns:
@@ -167,9 +165,7 @@ def create_state(
     order=jnp.arange(web["index"].shape[0], dtype=jnp.int32),
     front=jnp.int32(0),
     since=jnp.int32(0),
-    history={
-      k: jnp.zeros(config.epochs) for k in ("selected", "relevant")
-    },
+    history={k: jnp.zeros(config.epochs) for k in ("selected", "relevant")},
   )
   valid = jnp.arange(state.web.shape[0]) < state.web_count
   key = step_key(state, selection.SHUFFLING)

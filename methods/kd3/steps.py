@@ -19,19 +19,16 @@ import optax
 from jaxtyping import Array, Float
 
 from kd_jax import augment, losses, metrics
-from kd_jax.methods.kd3 import model, selection
+from kd_jax.methods.kd3 import inputs, model
 from kd_jax.methods.kd3.config import Config
 from kd_jax.methods.kd3.state import (
   StudentState,
-  optimizer,
   student_optimizer,
 )
 from kd_jax.training import step as stepping
 from kd_jax.training.state import row_keys
 
 PyTree = Any
-# Streams folded into a step's key.
-AUGMENTING, MIXING = 1, 2
 
 
 class Outputs(NamedTuple):
@@ -52,49 +49,6 @@ class Outputs(NamedTuple):
   projected: Float[Array, "b h w t"] | None
   embeddings: tuple[Any, Any] | None
   transition: Float[Array, "c c"] | None
-
-
-def make_teacher_step(
-  config: Config, *, tx: optax.GradientTransformation | None = None
-) -> Callable[..., Any]:
-  """Builds the teacher's step: cross-entropy on the original task.
-
-  Args:
-    config: the method's configuration.
-    tx: the optimizer; the configured one if None.
-
-  Returns:
-    `train_step(state, batch, *, axis_name=None) -> (state, metrics)`.
-  """
-
-  def forward(params, state, batch, key, *, axis_name=None):
-    x = _input(config, key, batch)
-    classes = params["head"]["kernel"].shape[-1]
-    network = model.network(config.teacher, classes, axis_name)
-    return network.apply(
-      {"params": params, **state.model_state},
-      x,
-      train=True,
-      where=batch.get("where"),
-      mutable=["batch_stats"],
-    )
-
-  def terms(outputs, batch, *, axis_name=None):
-    del axis_name
-    loss = optax.softmax_cross_entropy_with_integer_labels
-    return {"cross_entropy": loss(outputs.logits, batch["label"])}
-
-  tx = tx or optimizer(config.teacher_optim, config.teacher_steps)
-  return stepping.make_train_step(forward, terms, {"cross_entropy": 1.0}, tx)
-
-
-def _input(config, key, batch):
-  x = model.prepare(config.data, batch["image"])
-  key = jax.random.fold_in(key, AUGMENTING)
-  return selection.perturb(key, batch["row"], x, config.data)
-
-
-# The student's step.
 
 
 def forward(
@@ -123,7 +77,7 @@ def forward(
     The outputs and the new running statistics.
   """
   loss, where = config.loss, batch.get("where")
-  x = _input(config, key, batch)
+  x = inputs.drawn(config, key, batch)
   mixed = _mixed(config, key, x, batch, axis_name)
   size = model.map_size(config, x)
   module = model.student_module(config, state.teacher, axis_name)
@@ -152,7 +106,7 @@ def forward(
     fT=f if projected is None else model.pool_to(f, projected.shape[1:3]),
     projected=projected,
     embeddings=None,
-    transition=_transition(params, state),
+    transition=transition(params, state),
   )
   if mixed is not None:
     student = jnp.concatenate([clean.pooled, other.pooled])
@@ -164,12 +118,14 @@ def forward(
 
 def _mixed(config, key, x, batch, axis_name):
   """x', which the contrast pairs with x; None without contrast."""
-  loss, key = config.loss, jax.random.fold_in(key, MIXING)
+  loss, key = config.loss, jax.random.fold_in(key, inputs.MIXING)
   if loss.mix == "none":
     return None
   if loss.mix == "noise":
     noise = augment.per_row(
-      lambda k, image: image + loss.mix_noise * jax.random.normal(k, image.shape)
+      lambda k, image: (
+        image + loss.mix_noise * jax.random.normal(k, image.shape)
+      )
     )
     return noise(row_keys(key, batch["row"]), x)
   return augment.mix_statistics(
@@ -188,7 +144,7 @@ def _teacher(config, teacher, x, mixed):
   return jax.lax.stop_gradient(found)
 
 
-def _transition(params, state):
+def transition(params, state):
   """Q: the teacher's accuracy on the diagonal, the rest learned (DFND)."""
   if "transition" not in params:
     return None

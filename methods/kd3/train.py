@@ -6,13 +6,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
 
 from kd_jax import experiment
 from kd_jax.datasets import pipeline
 from kd_jax.methods.kd3 import data as tables
-from kd_jax.methods.kd3 import evaluation, model, selection, state, steps
-from kd_jax.methods.kd3.config import Config, check, of_arm
+from kd_jax.methods.kd3 import (
+  evaluation,
+  inputs,
+  model,
+  selection,
+  state,
+  steps,
+  web,
+)
+from kd_jax.methods.kd3.arms import of_arm
+from kd_jax.methods.kd3.config import Config
+from kd_jax.methods.kd3.teacher import make_teacher_step
+from kd_jax.methods.kd3.validate import check
 
 PyTree = Any
 
@@ -63,9 +73,7 @@ def teacher_phase(config: Config, found: tables.Tables) -> experiment.Phase:
     init=lambda products, seed: state.create_teacher_state(
       config, seed, shape, classes
     ),
-    step=pipeline.from_columns(
-      steps.make_teacher_step(config), config.batch_size
-    ),
+    step=pipeline.from_columns(make_teacher_step(config), config.batch_size),
     steps=config.teacher_steps,
     data=found.train,
     product=lambda s: {"params": s.params, **s.model_state},
@@ -96,94 +104,16 @@ def web_phase(config: Config, found: tables.Tables) -> experiment.WholeRun:
     found: the data.
 
   Returns:
-    The phase; see `find_web`.
+    The phase; see `web.find_web`.
   """
   return experiment.WholeRun(
     name="web",
-    run=functools.partial(find_web, config, found.quota, found.relevant),
+    run=functools.partial(web.find_web, config, found.quota, found.relevant),
     data={
       "web": found.web,
       "val": {k: found.val[k] for k in ("image", "label")},
     },
   )
-
-
-def find_web(
-  config: Config,
-  quota: int,
-  relevant: int,
-  products: experiment.Products,
-  data: PyTree,
-  seed: Any,
-) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-  """Balances the web as a query per class would.
-
-  Of the irrelevant images, m stay per class that the teacher takes them for,
-  with m the quota or, if that is less, how many the rarest class has.
-
-  Args:
-    config: the method's configuration.
-    quota: irrelevant images per class at most; 0 keeps everything.
-    relevant: how many images are relevant; they all stay.
-    products: the teacher.
-    data: "web" and "val".
-    seed: not used: the images stand in random order already.
-
-  Returns:
-    "index" (rows of the web's columns that are on it, padded to a size that
-    does not depend on the teacher), "count" (how many are not padding) and
-    "teacher_accuracy" (on the validation images); and what is logged.
-  """
-  del seed
-  teacher, web = products["teacher"], data["web"]
-  classes = teacher["params"]["head"]["kernel"].shape[-1]
-
-  def predict(variables, batch, *, axis_name=None):
-    del axis_name  # Rows are judged one by one.
-    x = model.prepare(config.data, batch["image"])
-    return model.teacher_predict(config, variables, x).logits.argmax(-1)
-
-  classify = pipeline.map_columns(predict, config.score_batch_size)
-  right = classify(teacher, data["val"]) == data["val"]["label"]
-  n = web["image"].shape[0]
-  product = {
-    "index": jnp.arange(n, dtype=jnp.int32),
-    "count": jnp.int32(n),
-    "teacher_accuracy": right.mean(dtype=jnp.float32),
-  }
-  if not quota:
-    return product, {"images": product["count"]}
-  keep = balance(classify(teacher, web), web["relevant"], quota, classes)
-  size = min(n, relevant + quota * classes)
-  order = jnp.argsort(~keep, stable=True)
-  product["index"] = order[:size].astype(jnp.int32)
-  product["count"] = keep.sum().astype(jnp.int32)
-  share = (web["relevant"] & keep).sum() / product["count"]
-  return product, {"images": product["count"], "share_relevant": share}
-
-
-def balance(
-  predicted: Int[Array, "n"],
-  relevant: Bool[Array, "n"],
-  quota: int,
-  classes: int,
-) -> Bool[Array, "n"]:
-  """Keeps all relevant images, and equally many others of every class.
-
-  Args:
-    predicted: the class that each image is taken for.
-    relevant: which images are relevant.
-    quota: irrelevant images per class at most.
-    classes: how many classes there are.
-
-  Returns:
-    Which images are kept: of each class's others the first ones.
-  """
-  other = jax.nn.one_hot(predicted, classes, dtype=jnp.int32)
-  other = other * ~relevant[:, None]
-  m = jnp.minimum(other.sum(0).min(), quota)
-  rank = jnp.take_along_axis(other.cumsum(0), predicted[:, None], 1)[:, 0]
-  return relevant | (rank <= m)
 
 
 def student_phase(
@@ -207,11 +137,11 @@ def student_phase(
   shape = found.web["image"].shape[1:]
 
   def init(products, seed):
-    web = {**products["web"]}
+    pool = {**products["web"]}
     if original:
       n = columns["image"].shape[0]
-      web |= {"index": jnp.arange(n, dtype=jnp.int32), "count": jnp.int32(n)}
-    return state.create_state(own, seed, shape, products["teacher"], web)
+      pool |= {"index": jnp.arange(n, dtype=jnp.int32), "count": jnp.int32(n)}
+    return state.create_state(own, seed, shape, products["teacher"], pool)
 
   steps_of = config.epochs * config.epoch_steps
   evaluations = _evaluations(own, found, model.student_predict)
@@ -266,7 +196,7 @@ def apply(
   }
 
   def logits(variables, images):
-    x = model.prepare(config.data, jnp.asarray(images))
+    x = inputs.prepare(config.data, jnp.asarray(images))
     return model.student_predict(config, variables, x).logits
 
   return jax.jit(logits), variables

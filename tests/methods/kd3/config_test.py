@@ -4,6 +4,7 @@ import pytest
 
 from kd_jax import fields
 from kd_jax.errors import UsageError
+from kd_jax.methods.kd3 import arms, validate
 from kd_jax.methods.kd3 import config as configs
 
 
@@ -42,22 +43,22 @@ def test_a_wrong_value_is_named_with_what_it_could_be(values, words):
 def test_fields_that_contradict_each_other_are_refused(values, words):
   config = fields.override(configs.Config(), values)
   with pytest.raises(UsageError, match=words):
-    configs.check(config)
+    validate.check(config)
 
 
-@pytest.mark.parametrize("arm", configs.CHANGES)
+@pytest.mark.parametrize("arm", arms.CHANGES)
 def test_every_arm_is_a_change_of_fields_that_agree(arm):
   config = configs.Config()
-  own = configs.of_arm(config, arm)
-  configs.check(own)
+  own = arms.of_arm(config, arm)
+  validate.check(own)
   known = dict(fields.walk(config))
-  assert set(configs.CHANGES[arm]) <= set(known)
+  assert set(arms.CHANGES[arm]) <= set(known)
   learns_features = own.loss.feature_weight > 0
   rate = config.optim.learning_rate if learns_features else 0.1
   assert own.optim.learning_rate == rate
 
 
 def test_the_presets_agree_with_themselves():
-  for preset in configs.PRESETS.values():
-    configs.check(preset)
+  for preset in arms.PRESETS.values():
+    validate.check(preset)
     assert dataclasses.replace(preset, seed=3).seed == 3

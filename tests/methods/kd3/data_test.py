@@ -4,7 +4,7 @@ import pytest
 from kd_jax import fields
 from kd_jax.errors import UsageError
 from kd_jax.methods.kd3 import data
-from kd_jax.methods.kd3.config import PRESETS
+from kd_jax.methods.kd3.arms import PRESETS
 
 CONFIG = fields.override(
   PRESETS["tiny"].data,

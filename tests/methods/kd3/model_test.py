@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd_jax.methods.kd3 import model
+from kd_jax.methods.kd3 import inputs, model
 from kd_jax.methods.kd3.config import Config, LossConfig, NetConfig
 
 
@@ -55,7 +55,7 @@ def test_pooling_to_a_size_averages_the_windows(m, n):
 def test_normalised_pixels_with_one_number_for_all_channels_or_one_each():
   image = np.full((1, 2, 2, 3), 255, np.uint8)
   data = Config().data
-  found = model.prepare(data, image)
+  found = inputs.prepare(data, image)
   np.testing.assert_allclose(found, (1 - 0.13) / 0.28, rtol=1e-6)
 
 

@@ -115,6 +115,8 @@ def test_a_pass_over_the_selection_takes_each_image_once():
     taken += selection.draw(state, jnp.arange(2), 2, 120).tolist()
   selected = (100 + np.flatnonzero(mask)).tolist()
   assert int(front) == len(selected) == 7
+  # It begins at the front of the order, whatever steps came before.
+  assert taken[:7] == web[order[:7]].tolist()
   for start in range(0, 28, 7):
     assert sorted(taken[start : start + 7]) == selected
 

@@ -1,0 +1,180 @@
+"""The benchmark's rows: training steps and the selection pass.
+
+Images are random bytes and networks untrained: neither changes the time.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kd_jax import experiment, flops
+from kd_jax.datasets import pipeline
+from kd_jax.methods.kd3 import model, selection, state, steps
+from kd_jax.methods.kd3.arms import PRESETS
+from kd_jax.methods.kd3.config import Config, NetConfig
+from kd_jax.methods.kd3.train import fused
+
+SMALL = PRESETS["small"]
+RESNET = Config(
+  teacher=NetConfig("resnet34"), student=NetConfig("resnet18"), batch_size=64
+)
+CLASSES = 10
+IMAGES = 1024
+
+
+def _columns(shape):
+  rng = np.random.default_rng(0)
+  image = rng.integers(0, 256, (IMAGES, *shape)).astype(np.uint8)
+  return {"image": image}
+
+
+def _init(config, shape):
+  def init(products, seed):
+    del products
+    x = jnp.zeros((1, *shape))
+    teacher = model.network(config.teacher, CLASSES).init(
+      jax.random.key(0), x, train=False
+    )
+    web = {
+      "index": jnp.arange(IMAGES, dtype=jnp.int32),
+      "count": jnp.int32(IMAGES),
+      "teacher_accuracy": jnp.float32(0.9),
+    }
+    return state.create_state(config, seed, shape, teacher, web)
+
+  return init
+
+
+def train_case(config: Config, shape: tuple[int, ...]) -> experiment.Phase:
+  """A student's training step.
+
+  Args:
+    config: the configuration.
+    shape: of an image.
+
+  Returns:
+    The phase to time.
+  """
+  step = steps.make_train_step(config)
+  return experiment.Phase(
+    name="step",
+    init=_init(config, shape),
+    step=pipeline.from_columns(step, config.batch_size, draw=selection.draw),
+    steps=1,
+    data=_columns(shape),
+    fused=fused(),
+    batch_size=config.batch_size,
+  )
+
+
+def select_case(config: Config, shape: tuple[int, ...]) -> experiment.Phase:
+  """A selection over `IMAGES` images.
+
+  Args:
+    config: the configuration.
+    shape: of an image.
+
+  Returns:
+    The phase to time.
+  """
+  select = selection.make_select(config)
+
+  def step(carried, data, *, axis_name=None):
+    return select(carried, data, axis_name=axis_name)[0], {}
+
+  return experiment.Phase(
+    name="select",
+    init=_init(config, shape),
+    step=step,
+    steps=1,
+    data=_columns(shape),
+    batch_size=IMAGES,
+  )
+
+
+def _forwards(config, shape) -> tuple[int, int, int]:
+  """Operations of one image through teacher, student and projector."""
+  x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+  nets = [
+    model.network(net, CLASSES) for net in (config.teacher, config.student)
+  ]
+  maps = [
+    jax.eval_shape(
+      lambda x, n=n: n.init_with_output(jax.random.key(0), x, train=False)[0], x
+    ).feature_map.shape
+    for n in nets
+  ]
+  size = tuple(min(a, b) for a, b in zip(*(m[1:3] for m in maps), strict=True))
+  projector = model.Projector(maps[0][-1], config.loss.projector_factor)
+  return (
+    *(flops.forward(n, x.shape, train=False) for n in nets),
+    flops.forward(projector, (1, *size, maps[1][-1]), train=False),
+  )
+
+
+def train_flops(config: Config, shape: tuple[int, ...]) -> int:
+  """Model operations of a training step.
+
+  Two passes of the student forward and back (three times a forward each), the
+  projector once, and the teacher forward on both versions.
+
+  Args:
+    config: the configuration.
+    shape: of an image.
+
+  Returns:
+    Floating point operations.
+  """
+  teacher, student, projector = _forwards(config, shape)
+  return config.batch_size * (2 * teacher + 6 * student + 3 * projector)
+
+
+def select_flops(config: Config, shape: tuple[int, ...]) -> int:
+  """Model operations of a selection: every network forward, once an image.
+
+  Args:
+    config: the configuration.
+    shape: of an image.
+
+  Returns:
+    Floating point operations.
+  """
+  return IMAGES * sum(_forwards(config, shape))
+
+
+def _case(
+  name: str,
+  make: Callable[..., experiment.Phase],
+  count: Callable[..., int],
+  config: Config,
+  shape: tuple[int, ...],
+) -> experiment.Case:
+  return experiment.Case(
+    name=name,
+    make=functools.partial(make, config, shape),
+    flops=functools.partial(count, config, shape),
+  )
+
+
+CASES = (
+  _case(
+    "kd3 step, small CNNs, 14x14", train_case, train_flops, SMALL, (14, 14, 1)
+  ),
+  _case(
+    "kd3 selection, small CNNs, 14x14",
+    select_case,
+    select_flops,
+    SMALL,
+    (14, 14, 1),
+  ),
+  _case(
+    "kd3 step, ResNet-34 to ResNet-18, 32x32, batch 64",
+    train_case,
+    train_flops,
+    RESNET,
+    (32, 32, 3),
+  ),
+)

@@ -1,0 +1,124 @@
+"""What a configuration may say."""
+
+import math
+from typing import Any
+
+from kd_jax import backbones
+from kd_jax.errors import UsageError
+
+_TINY = 1e-12
+_CHOICES = {
+  "teacher.name": tuple(backbones.NAMES),
+  "student.name": tuple(backbones.NAMES),
+  "select.rule": ("classwise", "fixed", "top_k", "random", "all", "none"),
+  "select.blend": ("schedule", "teacher", "student"),
+  "loss.classifier": ("shared", "own"),
+  "loss.weighting": ("sigmoid", "none", "one_minus_minmax"),
+  "loss.mix": ("distribution", "noise", "none"),
+  "teacher_optim.schedule": ("drops", "cosine"),
+  "optim.schedule": ("drops", "cosine"),
+}
+_RANGES = (
+  ("data.train_images", 1, math.inf),
+  ("data.val_images", 1, math.inf),
+  ("data.test_images", 2, math.inf),
+  ("data.relevant", 1, math.inf),
+  ("data.copies", 0, math.inf),
+  ("data.quota", 1, math.inf),
+  ("data.halves", 0, math.inf),
+  ("data.max_shift", 0, math.inf),
+  ("select.count", 1, math.inf),
+  ("select.p_cutoff", 0.0, 1.0),
+  ("loss.feature_weight", 0.0, math.inf),
+  ("loss.kl_weight", 0.0, math.inf),
+  ("loss.kl_temperature", _TINY, math.inf),
+  ("loss.noisy_weight", 0.0, math.inf),
+  ("loss.noisy_rate", 0.0, math.inf),
+  ("loss.mix_weight", 0.0, math.inf),
+  ("loss.mix_concentration", _TINY, math.inf),
+  ("loss.mix_noise", 0.0, math.inf),
+  ("loss.temperature", _TINY, math.inf),
+  ("loss.embedding", 1, math.inf),
+  ("loss.projector_factor", 1, math.inf),
+  ("teacher_steps", 1, math.inf),
+  ("epochs", 1, math.inf),
+  ("epoch_steps", 1, math.inf),
+  ("kl_learning_rate", 0.0, math.inf),
+  ("batch_size", 2, math.inf),
+  ("score_batch_size", 1, math.inf),
+  *(
+    (f"{part}.{name}", 0.0, high)
+    for part in ("optim", "teacher_optim")
+    for name, high in (
+      ("learning_rate", math.inf),
+      ("momentum", 1.0),
+      ("weight_decay", math.inf),
+    )
+  ),
+)
+
+
+def check_fields(config: Any) -> None:
+  """Checks each field by itself.
+
+  Args:
+    config: a `config.Config`.
+
+  Raises:
+    UsageError: one sentence for the first field that is wrong.
+  """
+  for name, choices in _CHOICES.items():
+    value = _get(config, name)
+    if value not in choices:
+      raise UsageError(f"{name} is {value!r}; it is one of {list(choices)}")
+  for name, low, high in _RANGES:
+    value = _get(config, name)
+    if not low <= value <= high:
+      limit = f"at least {low}" if high == math.inf else f"{low} to {high}"
+      raise UsageError(f"{name} is {value}; it must be {limit}")
+
+
+def _get(config: Any, name: str) -> Any:
+  for part in name.split("."):
+    config = getattr(config, part)
+  return config
+
+
+def check(config: Any) -> None:
+  """Checks what several fields say together.
+
+  Apart from `__post_init__`, because fields are set one after the other.
+
+  Args:
+    config: the method's configuration, or an arm's.
+
+  Raises:
+    UsageError: one sentence for the first thing that is wrong.
+  """
+  loss, data = config.loss, config.data
+  if not loss.feature_weight + loss.kl_weight + loss.noisy_weight:
+    raise UsageError("every weight of the loss is 0: nothing teaches")
+  if loss.classifier == "shared" and not loss.feature_weight:
+    raise UsageError(
+      "loss.classifier is shared and loss.feature_weight 0: nothing trains the "
+      "projection to the teacher's classifier; take loss.classifier own"
+    )
+  if loss.cross and loss.mix == "none":
+    raise UsageError("loss.cross is a contrast, and loss.mix is none")
+  if (data.original == "digits_0_4") != (data.web == "shifted_digits"):
+    raise UsageError(
+      "data.original and data.web go together: give your own for both, or "
+      "neither"
+    )
+  if len(data.mean) != len(data.std) or not all(s > 0 for s in data.std):
+    raise UsageError(
+      "data.mean and data.std: as many numbers each, std above 0"
+    )
+  for name in ("teacher", "student"):
+    net = getattr(config, name)
+    if len(net.widths) != len(net.strides) or not net.widths:
+      raise UsageError(f"{name}.widths and {name}.strides differ in length")
+  for name in ("optim", "teacher_optim"):
+    drops = getattr(config, name).drops
+    if sorted(drops) != list(drops) or not all(0 < d < 1 for d in drops):
+      raise UsageError(f"{name}.drops are increasing parts between 0 and 1")

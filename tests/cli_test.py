@@ -1,0 +1,229 @@
+import dataclasses
+import json
+import subprocess
+import sys
+
+import processes
+import pytest
+import toy_tabular
+
+from kd_jax import api, cli, fields
+
+TINY = ["train", "toy_tabular", "tiny"]
+
+
+def run(capsys, *words):
+  """Exit code, stdout and stderr of the command."""
+  with pytest.raises(SystemExit) as stopped:
+    cli.main([str(w) for w in words])
+  return stopped.value.code, *capsys.readouterr()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("finished") / "run"
+  api.train("toy_tabular", "tiny", workdir=folder, quiet=True, samples=50)
+  return folder
+
+
+BAD = {
+  "verb": ("trian toy_tabular", "no verb 'trian'; there is: list, train"),
+  "no method": ("train", "a name is missing"),
+  "method": ("train toy_tabluar", "did you mean 'toy_tabular'?"),
+  "preset": ("train toy_tabular tiyn", "did you mean 'tiny'?"),
+  "far preset": ("train toy_tabular xxx", "there is: small, tiny"),
+  "third name": ("train toy_tabular tiny more", "'more' is not expected"),
+  "field": ("train toy_tabular --sampels 9", "did you mean 'samples'?"),
+  "type": ("train toy_tabular --samples x", "a whole number, for example"),
+  "fraction": ("train toy_tabular --samples 1.5", "cannot be '1.5'"),
+  "value": ("train toy_tabular --samples", "cannot be 'nothing'"),
+  "two values": ("train toy_tabular --samples 1 2", "cannot be '1 2'"),
+  "tuple": ("train toy_seeds --rates 0.1 x", "a list of values"),
+  "bool": ("train toy_net --stream maybe", "it is True or False"),
+  "bare bool": ("train toy_net --stream", "it is True or False"),
+  "flag": ("train toy_tabular --quiet=no", "--quiet takes no value"),
+  "dash": ("train toy_tabular -s 1", "'-s' is not expected here"),
+  "workdir": ("train toy_tabular --workdir", "--workdir needs a value"),
+  "two": ("train toy_tabular --workdir --quiet", "--workdir needs a value"),
+  "arm": ("train toy_tabular --arms decya", "did you mean 'decay'?"),
+  "log": ("train toy_tabular --log-every 0", "log_every is 0; it must be at"),
+  "log-": ("train toy_tabular --log-every=-5", "log_every is -5; it must be"),
+  "save": ("train toy_tabular --save-every -1", "save_every is -1"),
+  "eval": ("train toy_tabular --eval-every -1", "eval_every is -1"),
+  "seed": ("train toy_tabular --seed -1", "seed is -1"),
+  "large seed": ("train toy_tabular --seed 4294967296", "below 2**32"),
+  "evaluate": ("evaluate toy_tabular", "evaluate needs --workdir DIR"),
+  "evaluate field": ("evaluate toy_tabular --samples 3", "'--samples' is not"),
+  "nothing there": ("evaluate toy_tabular --workdir no", "no finished run"),
+  "seeds": ("reproduce toy_tabular --seeds 1", "needs at least 2"),
+  "seeds x": ("reproduce toy_tabular --seeds x", "--seeds is a whole number"),
+  "claims": ("reproduce toy_net", "toy_net states no claims"),
+  "seconds": ("benchmark toy_tabular --seconds x", "--seconds is a number"),
+  "benchmark": ("benchmark toy_tabluar", "did you mean 'toy_tabular'?"),
+  "data": ("data", "a name is missing"),
+  "list": ("list toy", "'toy' is not expected here"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_use(capsys, tmp_path, monkeypatch, case):
+  monkeypatch.chdir(tmp_path)
+  words, says = BAD[case]
+  code, out, err = run(capsys, *words.split())
+  assert code == 2
+  assert says in err
+  assert out == ""
+  assert err.startswith("kd-jax: ")
+  assert len(err.splitlines()) <= 2
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_another_run(capsys, finished):
+  before = sorted(finished.rglob("*"))
+  words = [*TINY, "--workdir", finished, "--samples"]
+  code, _, err = run(capsys, *words, 51, "--log-every", 5)
+  assert code == 2
+  assert "samples: 50 there, 51 here" in err
+  assert "log_every: 50 there, 5 here" in err
+  assert "save_every" not in err
+  assert len(err.splitlines()) == 1
+  code, _, err = run(capsys, "train", "toy_seeds", "--workdir", finished)
+  assert code == 2
+  assert "method: 'toy_tabular' there, 'toy_seeds' here" in err
+  code, _, err = run(capsys, "evaluate", "toy_seeds", "--workdir", finished)
+  assert code == 2
+  assert "is a run of toy_tabular, not toy_seeds" in err
+  assert sorted(finished.rglob("*")) == before
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '"x"', "\udcff"])
+def test_a_config_that_is_none(capsys, tmp_path, text):
+  path = tmp_path / "config.json"
+  path.write_bytes(text.encode(errors="surrogateescape"))
+  for words in ([*TINY, "--workdir"], ["evaluate", "toy_tabular", "--workdir"]):
+    code, _, err = run(capsys, *words, tmp_path)
+    assert code == 2
+    assert "config" in err
+    assert len(err.splitlines()) <= 2
+  assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_an_unfinished_run_is_not_evaluated(capsys, finished, tmp_path):
+  text = (finished / "config.json").read_text()
+  (tmp_path / "config.json").write_text(text)
+  code, _, err = run(capsys, "evaluate", "toy_tabular", "--workdir", tmp_path)
+  assert code == 2
+  assert "holds no finished run: summary.json is missing" in err
+  summary = (finished / "summary.json").read_text()
+  (tmp_path / "summary.json").write_text(summary)
+  code, _, err = run(capsys, "evaluate", "toy_tabular", "--workdir", tmp_path)
+  assert code == 2
+  assert "exact is missing" in err
+  assert [p.name for p in sorted(tmp_path.iterdir())] == [
+    "config.json",
+    "summary.json",
+  ]
+
+
+def test_a_finished_run_prints_its_result_again(capsys, finished):
+  before = (finished / "summary.json").stat().st_mtime_ns
+  words = [*TINY, "--samples", 50, "--workdir", finished]
+  code, out, err = run(capsys, *words)
+  assert code == 0
+  assert f"{finished} is finished" in err
+  gap = json.loads((finished / "summary.json").read_text())["metrics"]
+  assert f"{gap['decay.test_gap']:.4g}" in out
+  assert "decay (the method)" in out
+  assert str(finished) in out.replace("\n", "")
+  code, again, _ = run(capsys, *words, "--quiet")
+  assert again == out
+  assert (finished / "summary.json").stat().st_mtime_ns == before
+
+
+def test_evaluate_prints_the_numbers(capsys, finished):
+  code, out, err = run(capsys, "evaluate", "toy_tabular", "--workdir", finished)
+  assert (code, err) == (0, "")
+  found = json.loads((finished / "summary.json").read_text())["metrics"]
+  for name, value in found.items():
+    (line,) = [x for x in out.splitlines() if f" {name} " in x]
+    assert f"{value:.4g}" in line
+
+
+def test_a_diverged_run_exits_with_one(capsys, tmp_path):
+  words = [*TINY, "--explode-at", 3, "--quiet", "--workdir", tmp_path]
+  code, out, err = run(capsys, *words)
+  assert (code, out) == (1, "")
+  assert "NaN or infinite at step 4." in err
+  assert len(err.splitlines()) == 1
+
+
+def test_help_lists_every_field_with_its_words(capsys):
+  code, out, _ = run(capsys, *TINY, "--help")
+  assert code == 0
+  config = toy_tabular.METHOD.presets["tiny"]
+  names = [f.name for f in dataclasses.fields(config)]
+  assert {"samples", "explode_at", "seed", "arms", "save_every"} <= set(names)
+  lines = out.splitlines()
+  for name in names:
+    option = f"  --{name.replace('_', '-')} {getattr(config, name)!r}"
+    words = lines[lines.index(option) + 1].strip()
+    assert words == fields.document(config, name)
+    assert len(words) > 10, name
+
+
+def test_help_and_version(capsys):
+  for words in ([], ["--help"], ["-h"], ["help"], ["train", "--help"]):
+    code, out, err = run(capsys, *words)
+    assert (code, err) == (0, "")
+    assert out == cli.USAGE
+  assert run(capsys, "--version")[1].startswith("kd-jax 0.")
+
+
+def test_fields_of_every_kind(capsys, tmp_path):
+  words = "--seeds=3 --rates 0.01 0.2 --steps 5 --log_every 7 --quiet"
+  code, _, err = run(
+    capsys, "train", "toy_seeds", *words.split(), "--workdir", tmp_path
+  )
+  assert (code, err) == (0, "")
+  config = json.loads((tmp_path / "config.json").read_text())["config"]
+  assert config == {
+    "seed": 0,
+    "arms": ["search"],
+    "log_every": 7,
+    "eval_every": 0,
+    "save_every": 500,
+    "seeds": 3,
+    "rates": [0.01, 0.2],
+    "steps": 5,
+  }
+
+
+def test_interrupts_have_their_codes(capsys, monkeypatch):
+  def stop(error):
+    def verb(words):
+      raise error
+
+    monkeypatch.setattr(cli, "_list", verb)
+    return run(capsys, "list")
+
+  assert stop(cli.Interrupted(15, "stopped by SIGTERM"))[0] == 143
+  assert stop(cli.Interrupted(2, "x"))[0] == 130
+  assert stop(KeyboardInterrupt())[::2] == (130, "kd-jax: stopped\n")
+  full = OSError(28, "No space left on device", "runs/x")
+  code, _, err = stop(full)
+  assert (code, err) == (2, "kd-jax: No space left on device (runs/x)\n")
+
+
+def test_real_processes(tmp_path):
+  """The installed command: nothing but the one line, and nothing written."""
+  for words, code in ((["train", "toy_tabluar"], 2), (["--version"], 0)):
+    done = subprocess.run(
+      [sys.executable, "-c", "from kd_jax.cli import main; main()", *words],
+      capture_output=True,
+      text=True,
+      env=processes.environment(),
+      cwd=tmp_path,
+    )
+    assert done.returncode == code
+    assert len((done.stdout + done.stderr).splitlines()) == 1
+  assert not list(tmp_path.iterdir())

@@ -1,0 +1,88 @@
+"""Runs the command in real processes that die where a test says.
+
+The script imports once and forks a process per job, before JAX has a backend.
+It reads a list of jobs as JSON from its standard input, runs them in order and
+prints their exit codes (negative: the signal that killed them). A job is
+{"words": [...], "devices": n, "at": [event, step, what]}, where `what` is the
+signal that the process sends itself at that event, or
+
+  "rename": dies of SIGKILL at the first rename of a whole checkpoint after it
+  "delete": dies of SIGKILL amid the first deletion of a folder after it
+
+"""
+
+import functools
+import json
+import os
+import shutil
+import signal
+import sys
+import traceback
+
+from kd_jax import api, cli, reproduction, throughput  # noqa: F401
+from kd_jax.training import run  # noqa: F401
+
+
+def die(*args, **kwargs):
+  os.kill(os.getpid(), signal.SIGKILL)
+
+
+def half_delete(path, **kwargs):
+  os.remove(os.path.join(path, "about", "metadata"))
+  die()
+
+
+def arm(what):
+  """Does what is to be done at the event."""
+  if what == "rename":
+    rename = os.rename
+
+    def hook(source, to, **kwargs):
+      folder, name = os.fspath(to).split("/")[-2:]
+      if folder in ("checkpoints", "products") and "tmp" not in name:
+        die()
+      return rename(source, to, **kwargs)
+
+    os.rename = hook
+  elif what == "delete":
+    shutil.rmtree = half_delete
+  else:
+    os.kill(os.getpid(), what)
+
+
+def observer(event, step, *, at):
+  if at and [event, step] == at[:2]:
+    at[:2] = [None, None]
+    arm(at[2])
+
+
+def job(words, devices=1, at=None):
+  flags = f"--xla_force_host_platform_device_count={devices}"
+  os.environ["XLA_FLAGS"] = flags
+  watch = functools.partial(observer, at=at)
+  api.train = functools.partial(api.train, observer=watch)
+  cli.main(words)
+
+
+def fork(**how):
+  """Runs a job in a process of its own and gives its exit code."""
+  pid = os.fork()
+  if pid == 0:
+    try:
+      job(**how)
+    except SystemExit as error:
+      sys.stdout.flush()
+      sys.stderr.flush()
+      os._exit(error.code or 0)
+    except BaseException:
+      traceback.print_exc()
+    os._exit(99)
+  return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+if __name__ == "__main__":
+  jobs = json.load(sys.stdin)
+  # The jobs' tables go to stderr: stdout is for the exit codes.
+  out = os.dup(1)
+  os.dup2(2, 1)
+  os.write(out, json.dumps([fork(**how) for how in jobs]).encode())

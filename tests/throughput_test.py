@@ -1,0 +1,139 @@
+import dataclasses
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+import toy_seeds
+import toy_tabular
+
+from kd_jax import throughput
+from kd_jax.errors import UsageError
+from kd_jax.experiment import Case
+from kd_jax.peaks import peak
+
+FIELDS = [
+  "method",
+  "case",
+  "device",
+  "devices",
+  "examples_per_s_per_device",
+  "step_ms_p50",
+  "step_ms_p90",
+  "compile_s",
+  "model_flops_per_step",
+  "mfu",
+  "peak_bytes",
+  "host_share",
+  "peer",
+  "ratio_to_peer",
+]
+TEXT = {"method", "case", "device"}
+
+
+def test_rows(tmp_path):
+  lines = []
+  rows = throughput.benchmark(
+    ["toy_tabular", toy_seeds.METHOD],
+    json_file=tmp_path / "b.json",
+    seconds=0.05,
+    say=lines.append,
+  )
+  assert lines == ["toy_tabular: a transition", "toy_seeds: a step"]
+  assert json.loads((tmp_path / "b.json").read_text()) == rows
+  for row, batch in zip(rows, (1, 32), strict=True):
+    assert list(row) == FIELDS
+    for name in set(FIELDS) - TEXT:
+      value = row[name]
+      assert value is None or type(value) in (int, float), name
+      assert value is None or math.isfinite(value), name
+    assert row["devices"] == 4
+    rate = row["examples_per_s_per_device"] * 4
+    assert rate == pytest.approx(batch / row["step_ms_p50"] * 1e3)
+    assert row["step_ms_p50"] <= row["step_ms_p90"]
+    assert row["model_flops_per_step"] is row["mfu"] is row["peer"] is None
+    assert 0 <= row["host_share"] <= 1
+    assert row["peak_bytes"] > 0
+  text = throughput.table(rows)
+  assert "toy_seeds: " in text
+  assert f"{rows[1]['step_ms_p50']:.2f}" in text
+
+
+@pytest.fixture
+def still(monkeypatch):
+  """A bare program that takes 1, 2, 3, 4 and 10 ms a step, by the clock."""
+
+  class Bare:
+    compile_s = 1.5
+
+    def __init__(self, phase, mode):
+      pass
+
+    def sample(self, seconds):
+      return [0.001, 0.002, 0.003, 0.004, 0.010]
+
+    def peak_bytes(self):
+      return None
+
+  monkeypatch.setattr(throughput, "_Bare", Bare)
+  monkeypatch.setattr(throughput, "_host_share", lambda *how: 0.25)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_rows_arithmetic(still, monkeypatch, known):
+  monkeypatch.setattr(throughput, "peak", lambda *how: 1e9 if known else None)
+  case = Case("c", lambda: toy_seeds.case(), flops=lambda: 6e6)
+  row = throughput.time_case("m", case, seconds=1)
+  assert row["step_ms_p50"] == pytest.approx(3.0)
+  assert row["step_ms_p90"] == pytest.approx(7.6)
+  assert row["examples_per_s_per_device"] == pytest.approx(32 / 0.003 / 4)
+  assert row["model_flops_per_step"] == 6e6
+  # 6e6 FLOP in 3 ms on four devices of 1e9 FLOP/s.
+  assert row["mfu"] == (pytest.approx(0.5) if known else None)
+  text = throughput.table([row])
+  assert ("50.0 %" in text) == known
+  assert "25.0 %" in text
+
+
+def test_the_loops_share(monkeypatch):
+  """Loop 4 s, program alone 3 s: a quarter is the host's."""
+
+  class Bare:
+    def chunk(self):
+      return 1.0
+
+  monkeypatch.setattr(throughput, "_loop_seconds", lambda p, *how: p.steps / 15)
+  share = throughput._host_share(toy_seeds.case(), Bare(), "auto", 9.0)
+  assert share == pytest.approx(0.25)
+  monkeypatch.setattr(throughput, "_loop_seconds", lambda p, *how: 0.1)
+  assert throughput._host_share(toy_seeds.case(), Bare(), "auto", 9.0) == 0
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_samples_are_seconds_per_step(monkeypatch, fused):
+  phase = dataclasses.replace(toy_tabular.case(), fused=fused)
+  bare = throughput._Bare(phase, "auto")
+  steps = int(bare.state.step)
+  assert steps == throughput.CHUNK  # The warm-up.
+  samples = bare.sample(0.0)
+  assert len(samples) == 5
+  taken = int(bare.state.step) - steps
+  assert taken == 5 * (throughput.CHUNK if fused else 1)
+  bare.chunk()
+  assert int(bare.state.step) == steps + taken + throughput.CHUNK
+
+
+def test_unknown_method():
+  with pytest.raises(UsageError, match="no method 'toy_x'"):
+    throughput.benchmark(["toy_x"])
+
+
+def test_peaks():
+  assert peak("NVIDIA H100 80GB HBM3", "bfloat16") == 989e12
+  assert peak("TPU v5 lite", "float32") == 197e12
+  assert peak("NVIDIA A100-SXM4-40GB", "float32") == 156e12
+  assert peak("cpu", "float32") is None
+  assert peak(jax.devices()[0].device_kind, "float32") is None
+  assert peak("Tesla T4", "int8") is None
+  assert np.isfinite(peak("Tesla T4", "float32"))

@@ -1,0 +1,310 @@
+import contextlib
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import toy_net
+import toy_seeds
+import toy_tabular
+
+import kd_jax
+from kd_jax import accel
+from kd_jax.errors import NonFiniteError, UsageError
+from kd_jax.training import run as running
+from kd_jax.training.clock import Clock
+from kd_jax.training.loop import Session, Window
+from kd_jax.training.progress import Reporter
+
+TABULAR, NET = toy_tabular.METHOD, toy_net.METHOD
+
+
+@pytest.fixture(scope="module")
+def programs():
+  """Compiled programs that the tests of this file share."""
+  return {}
+
+
+def unfused(method):
+  def phases(*args):
+    return [dataclasses.replace(p, fused=False) for p in method.phases(*args)]
+
+  return dataclasses.replace(method, phases=phases)
+
+
+def rows_of(run, *kinds):
+  return [
+    (r["kind"], r["arm"], r["phase"], r["step"])
+    for r in run.rows()
+    if r["kind"] in kinds
+  ]
+
+
+def test_the_order_of_events(tmp_path):
+  seen = []
+  run = kd_jax.train(
+    TABULAR,
+    "tiny",
+    workdir=tmp_path,
+    quiet=True,
+    samples=100,
+    log_every=30,
+    save_every=40,
+    eval_every=70,
+    observer=lambda event, step: seen.append((event, step)),
+  )
+  phase = [("phase", 0), ("step", 30)]
+  phase += [("step", 40), ("saving", 40), ("saved", 40)]
+  phase += [("step", 60), ("step", 70)]
+  phase += [("step", 80), ("saving", 80), ("saved", 80)]
+  phase += [("step", 90), ("step", 100), ("finishing", 100), ("product", 100)]
+  assert seen == phase * 2
+  steps = [30, 60, 90, 100]
+  train = [("train", "", "exact", s) for s in steps]
+  train += [("train", "decay", "learn", s) for s in steps]
+  assert rows_of(run, "train") == train
+  evals = [("eval", "", "exact", s) for s in (70, 100)]
+  evals += [("eval", "decay", "learn", s) for s in (70, 100)]
+  assert rows_of(run, "eval") == evals
+  assert run.summary["steps"] == 200
+  # A later phase began from an earlier one's product.
+  exact = run.products["exact"]["q"]
+  assert np.abs(exact).min() > 0
+  np.testing.assert_array_equal(run.products["decay.learn"]["exact"], exact)
+  np.testing.assert_array_equal(run.state["exact"], exact)
+
+
+def test_rows_are_means_over_the_steps_since_the_last(tmp_path):
+  """The losses of 7 plain steps, averaged by hand."""
+  config = dataclasses.replace(
+    TABULAR.presets["tiny"], samples=7, log_every=3, save_every=5
+  )
+  run = kd_jax.train(TABULAR, config=config, workdir=tmp_path, quiet=True)
+  phase = TABULAR.phases(config, {}, print)[1]
+  state = phase.init({"exact": run.products["exact"]}, np.uint32(0))
+  losses = []
+  for _ in range(7):
+    state, found = phase.step(state, phase.data)
+    losses.append(float(found["loss"].total))
+  expect = [np.mean(losses[:3]), np.mean(losses[3:6]), losses[6]]
+  got = [r["loss"] for r in run.rows() if r["kind"] == "train"]
+  np.testing.assert_allclose(got[-3:], expect, rtol=1e-5)
+  np.testing.assert_allclose(run.state["q"], state.q, rtol=1e-5)
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+def test_a_non_finite_step_is_named(tmp_path, fuse):
+  method = TABULAR if fuse else unfused(TABULAR)
+  how = {"samples": 200, "explode_at": 136, "log_every": 50, "save_every": 60}
+  with pytest.raises(NonFiniteError) as error:
+    kd_jax.train(method, "tiny", workdir=tmp_path, quiet=True, **how)
+  # Steps are counted from 1: state.step is 136 when the 137th is taken.
+  assert "[2/2] decay.learn" in str(error.value)
+  assert "at step 137." in str(error.value)
+  assert not (tmp_path / "summary.json").exists()
+  events = []
+  with pytest.raises(NonFiniteError, match=r"at step 137\."):
+    kd_jax.train(
+      method,
+      "tiny",
+      workdir=tmp_path,
+      quiet=True,
+      observer=lambda e, s: events.append((e, s)),
+      **how,
+    )
+  assert events[0] == ("phase", 120)
+
+
+def test_streams_epochs_and_fusing_give_the_same_run(tmp_path, programs):
+  how = {"quiet": True, "programs": programs, "steps": 13}
+  plain = kd_jax.train(NET, workdir=tmp_path / "plain", **how)
+  stream = kd_jax.train(NET, workdir=tmp_path / "s", stream=True, **how)
+  fused = kd_jax.train(NET, workdir=tmp_path / "f", fused=True, **how)
+  for other in (stream, fused):
+    assert rows_of(other, "train", "eval", "epoch") == rows_of(
+      plain, "train", "eval", "epoch"
+    )
+    for a, b in zip(plain.rows(), other.rows(), strict=True):
+      assert a.keys() == b.keys()
+      for name in set(a) - {"kind", "arm", "phase"}:
+        np.testing.assert_allclose(a[name], b[name], rtol=1e-4, atol=1e-5)
+  epochs = [r for r in plain.rows() if r["kind"] == "epoch"]
+  assert [r["step"] for r in epochs] == [0, 9]
+  assert epochs[0]["half"] == [epochs[0]["norm"] / 2, epochs[0]["norm"] / 4]
+  assert plain.summary["examples"] == 13 * 16
+
+
+def test_programs_are_shared_between_seeds_only(tmp_path):
+  programs = {}
+  how = {"quiet": True, "programs": programs, "samples": 50}
+  kd_jax.train(TABULAR, "tiny", workdir=tmp_path / "0", seed=0, **how)
+  count = len(programs)
+  one = kd_jax.train(TABULAR, "tiny", workdir=tmp_path / "1", seed=1, **how)
+  assert len(programs) == count
+  assert one.summary["compile_s"] == 0
+  alone = kd_jax.train(
+    TABULAR, "tiny", workdir=tmp_path / "2", seed=1, samples=50, quiet=True
+  )
+  np.testing.assert_array_equal(one.state["q"], alone.state["q"])
+  kd_jax.train(TABULAR, "tiny", workdir=tmp_path / "3", log_every=7, **how)
+  assert len(programs) > count
+
+
+@pytest.mark.parametrize("mode", ["jit", "shard_map"])
+def test_a_mode_changes_nothing(tmp_path, mode):
+  how = {"samples": 60, "quiet": True}
+  plain = kd_jax.train(TABULAR, "tiny", workdir=tmp_path / "a", **how)
+  other = kd_jax.train(
+    TABULAR, "tiny", workdir=tmp_path / "b", mode=mode, **how
+  )
+  assert other.metrics == pytest.approx(plain.metrics, rel=1e-5)
+
+
+def test_a_whole_run_is_a_phase(tmp_path):
+  run = kd_jax.train(toy_seeds.METHOD, workdir=tmp_path, quiet=True)
+  per_seed = run.summary["per_seed"]
+  assert [len(v) for v in per_seed.values()] == [4, 4]
+  key = toy_seeds.jax.random.key(2)
+  errors = [
+    float(toy_seeds.train(key, rate, 40)[1]) for rate in run.config.rates
+  ]
+  assert per_seed["search.best"][2] == pytest.approx(min(errors), rel=1e-4)
+  assert run.metrics["search.slowest"] == pytest.approx(
+    np.mean(per_seed["search.slowest"])
+  )
+  # Stopped after its product, and before the summary: it is not run again.
+  (tmp_path / "summary.json").unlink()
+  events = []
+  again = kd_jax.train(
+    toy_seeds.METHOD,
+    workdir=tmp_path,
+    quiet=True,
+    observer=lambda *event: events.append(event),
+  )
+  assert events == []
+  assert again.summary["per_seed"] == per_seed
+  assert kd_jax.evaluate(toy_seeds.METHOD, tmp_path) == run.metrics
+
+
+def test_divergence_is_not_saved(tmp_path):
+  """Each device its own state: check_replicated speaks before the save."""
+
+  def phases(config, data, say):
+    def step(state, data, *, axis_name=None):
+      own = accel.axis_index(axis_name)
+      state = {"x": state["x"] + own}
+      return state, {"loss": toy_tabular.metrics.mean(state["x"])}
+
+    def begin(products, seed):
+      return {"x": seed.astype(np.float32)}
+
+    one = toy_tabular.Phase("a", begin, step, 10, data=np.zeros(1))
+    return [one]
+
+  method = dataclasses.replace(TABULAR, phases=phases)
+  with pytest.raises(ValueError, match=r"\['x'\] differs between"):
+    kd_jax.train(method, "tiny", workdir=tmp_path, save_every=5, quiet=True)
+  assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_one_process_has_the_folder(tmp_path):
+  with (
+    running.claim_folder(tmp_path),
+    pytest.raises(UsageError, match="another process is running in"),
+  ):
+    kd_jax.train(TABULAR, "tiny", workdir=tmp_path, quiet=True)
+  with running.claim_folder(tmp_path):
+    pass  # It is free again.
+
+
+def test_window_adds_in_float64():
+  window = Window({"a": [1.0, 2.0]})
+  mean = toy_tabular.metrics.Mean
+  window.add({"a": mean(np.float32(2), np.float32(2))})
+  window.add({"b": mean(np.float32(0), np.float32(0))})
+  means = window.means()
+  assert means["a"] == 0.75
+  assert np.isnan(means["b"])
+  assert window.totals == {}
+  for _ in range(1000):
+    window.add({"a": mean(np.float32(2**24), np.float32(1))})
+  window.add({"a": mean(np.float32(1), np.float32(0))})
+  assert window.totals["a"] == [1000 * 2**24 + 1, 1000.0]
+
+
+def test_json_holds_numbers_or_null(tmp_path):
+  data = {"a": [1.5, float("nan")], "b": {"c": -float("inf")}, "d": (1, "x")}
+  running.write_json(tmp_path / "a.json", data)
+  found = json.loads(
+    (tmp_path / "a.json").read_text(), parse_constant=pytest.fail
+  )
+  assert found == {"a": [1.5, None], "b": {"c": None}, "d": [1, "x"]}
+  assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+# Clocks.
+
+
+class Ticking:
+  """A clock that moves when it is told to."""
+
+  def __init__(self):
+    self.now = 100.0
+
+  def monotonic(self):
+    return self.now
+
+
+@pytest.fixture
+def ticking(monkeypatch):
+  from kd_jax.training import clock
+
+  fake = Ticking()
+  monkeypatch.setattr(clock, "time", fake)
+  return fake
+
+
+def test_clock_sums_over_restarts(ticking):
+  clock = Clock()
+  with clock.on("train"):
+    ticking.now += 5
+  with contextlib.suppress(KeyError), clock.on("save"):
+    ticking.now += 2
+    raise KeyError
+  ticking.now += 3
+  clock.steps, clock.examples = 7, 70
+  dumped = json.loads(json.dumps(clock.dump()))
+  ticking.now += 1000  # The run is down.
+  again = Clock()
+  again.load(dumped)
+  ticking.now += 4
+  with again.on("train"):
+    ticking.now += 1
+  assert again.wall == 15
+  assert again.seconds["train"] == 6
+  assert again.seconds["save"] == 2
+  assert (again.steps, again.examples) == (7, 70)
+
+
+def test_compilation_is_no_training(ticking, monkeypatch, tmp_path):
+  clock, config = Clock(), toy_tabular.Toy()
+
+  class Lifted:
+    def __init__(self, fn):
+      self.fn = fn
+
+    def compile(self, state, table):
+      ticking.now += 50
+      return self.fn
+
+  monkeypatch.setattr(accel, "data_parallel", lambda fn, **how: Lifted(fn))
+  session = Session(None, None, clock, Reporter(quiet=True), config)
+  state = np.zeros(3)
+  for _ in range(2):
+    assert session.compile("a", "program", state, None) == "program"
+  assert clock.seconds["compile"] == 50
+  session.compile("a", "program", np.zeros(4), None)  # Another shape.
+  session.compile("b", "program", state, None)
+  session.compile("a", "program", state.astype(np.float32), None)
+  assert clock.seconds["compile"] == 200
+  assert clock.seconds["train"] == 0
