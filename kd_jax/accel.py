@@ -536,7 +536,7 @@ def start(cache: str | os.PathLike[str] | None = None) -> None:
     cache = os.path.join(home, "kd_jax", "xla")
   if cache is not None:
     jax.config.update("jax_compilation_cache_dir", os.fspath(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def _several_hosts(environ) -> bool:

@@ -320,6 +320,9 @@ def _describe(method, preset, config, data) -> dict[str, Any]:
 def refuse_other(workdir: pathlib.Path, described: Mapping[str, Any]) -> None:
   """Refuses a folder that holds a run of another configuration.
 
+  A run that stopped before its first checkpoint holds nothing to go on from: a
+  wrong argument can be put right in the same folder.
+
   Args:
     workdir: the folder.
     described: this run's `config.json`.
@@ -339,11 +342,17 @@ def refuse_other(workdir: pathlib.Path, described: Mapping[str, Any]) -> None:
     for name in sorted(set(before) | set(now))
     if before.get(name) != now.get(name)
   ]
-  if differing:
+  if differing and _has_work(workdir):
     raise UsageError(
       f"{workdir} holds a run of another configuration "
       f"({'; '.join(differing)}); choose another --workdir"
     )
+
+
+def _has_work(workdir: pathlib.Path) -> bool:
+  saved = [workdir / "checkpoints", workdir / "products"]
+  there = any(any(folder.glob("*")) for folder in saved)
+  return there or (workdir / "summary.json").exists()
 
 
 def _summary(method, preset, config, result) -> dict[str, Any]:

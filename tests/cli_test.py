@@ -96,7 +96,7 @@ def test_a_folder_of_another_run(capsys, finished):
   assert sorted(finished.rglob("*")) == before
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '"x"', "\udcff"])
+@pytest.mark.parametrize("text", ["{", "[]", '"x"', "\udcff"])
 def test_a_config_that_is_none(capsys, tmp_path, text):
   path = tmp_path / "config.json"
   path.write_bytes(text.encode(errors="surrogateescape"))
@@ -106,6 +106,30 @@ def test_a_config_that_is_none(capsys, tmp_path, text):
     assert "config" in err
     assert len(err.splitlines()) <= 2
   assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_config_without_its_fields(capsys, tmp_path):
+  (tmp_path / "config.json").write_text("{}")
+  words = ["evaluate", "toy_tabular", "--workdir"]
+  code, _, err = run(capsys, *words, tmp_path)
+  assert code == 2
+  assert "config.json cannot be read: config is missing" in err
+
+
+def test_a_batch_that_devices_do_not_divide(capsys, tmp_path):
+  words = ["train", "toy_net", "--quiet", "--steps", "1", "--workdir", tmp_path]
+  for more in ([], ["--stream", "True"]):
+    code, _, err = run(capsys, *words, "--batch-size", "18", *more)
+    assert code == 2
+    assert "a global batch of 18 rows" in err
+    assert "does not divide over 4 devices" in err
+    assert len(err.splitlines()) == 1
+  # Nothing was trained: the mistake can be put right in the same folder.
+  code, _, err = run(capsys, *words, "--batch-size", "16")
+  assert (code, err) == (0, "")
+  code, _, err = run(capsys, *words, "--batch-size", "32")
+  assert code == 2
+  assert "batch_size: 16 there, 32 here" in err
 
 
 def test_an_unfinished_run_is_not_evaluated(capsys, finished, tmp_path):

@@ -1,6 +1,8 @@
 import dataclasses
+import itertools
 import json
 import math
+import types
 
 import jax
 import numpy as np
@@ -116,8 +118,12 @@ def test_samples_are_seconds_per_step(monkeypatch, fused):
   bare = throughput._Bare(phase, "auto")
   steps = int(bare.state.step)
   assert steps == throughput.CHUNK  # The warm-up.
-  samples = bare.sample(0.0)
-  assert len(samples) == 5
+  ticks = itertools.count()
+  clock = types.SimpleNamespace(perf_counter=lambda: next(ticks))
+  monkeypatch.setattr(throughput, "time", clock)
+  # A dispatch takes one tick.
+  tick = 1 / throughput.CHUNK if fused else 1
+  assert bare.sample(0.0) == [tick] * 5
   taken = int(bare.state.step) - steps
   assert taken == 5 * (throughput.CHUNK if fused else 1)
   bare.chunk()

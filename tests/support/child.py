@@ -7,7 +7,7 @@ prints their exit codes (negative: the signal that killed them). A job is
 signal that the process sends itself at that event, or
 
   "rename": dies of SIGKILL at the first rename of a whole checkpoint after it
-  "delete": dies of SIGKILL amid the first deletion of a folder after it
+  "delete": dies of SIGKILL amid the deletion of the last checkpoint after it
 
 """
 
@@ -27,9 +27,12 @@ def die(*args, **kwargs):
   os.kill(os.getpid(), signal.SIGKILL)
 
 
-def half_delete(path, **kwargs):
+def half_delete(path, rmtree=shutil.rmtree):
+  """Deletes as ever, and dies amid the deletion of a folder's last one."""
+  if len(os.listdir(os.path.dirname(path))) > 1:
+    return rmtree(path)
   os.remove(os.path.join(path, "about", "metadata"))
-  die()
+  return die()
 
 
 def arm(what):
