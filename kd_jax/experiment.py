@@ -179,7 +179,7 @@ class Case:
   """One row of the benchmark.
 
   Attributes:
-    name: e.g. "kd3 step, ResNet-18, batch 64".
+    name: e.g. "train step, ResNet-18, batch 64".
     make: gives a Phase whose step is timed, with its data, on demand.
     flops: model FLOPs of one step by formula; None where a step has none.
     dtype: what the products run in, for the peak.

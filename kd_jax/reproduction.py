@@ -80,8 +80,11 @@ def reproduce(
   claims = [
     verdict.decide(claim, found, dict(method.settings_tried))
     for claim in method.claims
-    if _sides(claim) <= set(found)
+    if not _missing(claim, found)
   ]
+  for claim in method.claims:
+    if missing := _missing(claim, found):
+      say(f"not judged: {claim.name} (no {', '.join(missing)} in these runs)")
   minutes = sum(r.summary["wall_s"] for r in runs) / 60
   result = {
     "method": method.name,
@@ -99,9 +102,14 @@ def reproduce(
   return Reproduction(folder, claims, text)
 
 
-def _sides(claim) -> set[tuple[str, str]]:
-  baseline = {claim.baseline} if isinstance(claim.baseline, tuple) else set()
-  return {claim.treatment} | baseline
+def _missing(claim, found) -> list[str]:
+  """The numbers that a claim speaks of and no arm gave."""
+  sides = [claim.treatment]
+  if isinstance(claim.baseline, tuple):
+    sides.append(claim.baseline)
+  return [
+    f"{arm}.{metric}" for arm, metric in sides if (arm, metric) not in found
+  ]
 
 
 def _eta(method, preset, seeds, arms) -> str:

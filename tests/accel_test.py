@@ -157,7 +157,7 @@ class FakeDevice:
 def test_auto_takes_shard_map_on_several_hosts(monkeypatch):
   seen = []
   monkeypatch.setattr(
-    accel,
+    accel.lifting,
     "_lift_shard_map",
     lambda step, devices, *how: (seen.append(devices), None),
   )

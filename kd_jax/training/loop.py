@@ -133,7 +133,10 @@ class PhaseLoop:
       name: accel.place(evaluation.data)
       for name, evaluation in phase.evaluations.items()
     }
-    self.epoch_data = accel.place(phase.epoch.data) if phase.epoch else None
+    self.epoch_data = None
+    if phase.epoch:
+      same = phase.epoch.data is phase.data  # One copy on the devices.
+      self.epoch_data = self.data if same else accel.place(phase.epoch.data)
     state = accel.place(state)
     session.reporter.begin(self.title, phase.steps, step)
     session.observer("phase", step)

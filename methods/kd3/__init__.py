@@ -50,6 +50,7 @@ METHOD = Method(
   },
   claims=CLAIMS,
   reproduce_arms=ARMS,
+  settings_tried=dict.fromkeys(ARMS, 3),
   cases=CASES,
   apply=apply,
   plots=plots,

@@ -210,4 +210,5 @@ class Config(experiment.Config):
     Raises:
       UsageError: one sentence for the first field that is wrong.
     """
+    super().__post_init__()
     validate.check_fields(self)

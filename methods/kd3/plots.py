@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from kd_jax import report
 from kd_jax.methods.kd3 import data as tables
 
 Rows = Sequence[Mapping[str, Any]]
 GRID = (6, 12)
 
 
-def plots(run: Any) -> dict[str, Figure]:
+def plots(run: Any) -> dict[str, Any]:
   """Draws what there is to see of a run.
 
   Args:
@@ -37,7 +37,7 @@ def plots(run: Any) -> dict[str, Figure]:
   return found
 
 
-def arms(metrics: Mapping[str, float], names: Sequence[str]) -> Figure:
+def arms(metrics: Mapping[str, float], names: Sequence[str]) -> Any:
   """Bars of test accuracy, as the images are and in changed styles.
 
   Args:
@@ -47,7 +47,7 @@ def arms(metrics: Mapping[str, float], names: Sequence[str]) -> Figure:
   Returns:
     The figure.
   """
-  figure = Figure(figsize=(1.5 + 1.1 * len(names), 4), layout="constrained")
+  figure = report.new_figure(1.5 + 1.1 * len(names), 4)
   axes = figure.subplots()
   kinds = {
     "test images": "test_accuracy",
@@ -72,7 +72,7 @@ def arms(metrics: Mapping[str, float], names: Sequence[str]) -> Figure:
   return figure
 
 
-def selection(rows: Rows, pool_share: float | None) -> Figure:
+def selection(rows: Rows, pool_share: float | None) -> Any:
   """How the selection changed: classes, thresholds, images, relevance.
 
   Args:
@@ -82,7 +82,7 @@ def selection(rows: Rows, pool_share: float | None) -> Figure:
   Returns:
     The figure, of four panels.
   """
-  figure = Figure(figsize=(10, 6), layout="constrained")
+  figure = report.new_figure(10, 6)
   panels = figure.subplots(2, 2).ravel()
   epochs = np.arange(1, len(rows) + 1)
   titles = {
@@ -117,7 +117,7 @@ def _shares(axes, epochs, rows, pool_share):
 
 def kept_and_thrown(
   images: np.ndarray, product: Mapping[str, Any], count: int
-) -> Figure:
+) -> Any:
   """Images of the last selection beside images that it left.
 
   Args:
@@ -131,7 +131,7 @@ def kept_and_thrown(
   rows = np.asarray(product["web"])[np.asarray(product["order"])]
   front = int(product["front"])
   parts = {"kept": rows[:front], "thrown": rows[front:count]}
-  figure = Figure(figsize=(10, 5), layout="constrained")
+  figure = report.new_figure(10, 5)
   for axes, (name, part) in zip(
     figure.subplots(1, 2), parts.items(), strict=True
   ):
