@@ -296,8 +296,13 @@ def _untyped(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     if isinstance(value, dict):
       flat.update(_untyped(value, f"{prefix}{name}."))
     else:
-      flat[prefix + name] = tuple(value) if isinstance(value, list) else value
+      flat[prefix + name] = _tuples(value)
   return flat
+
+
+def _tuples(value: Any) -> Any:
+  """JSON's lists as the tuples that a configuration holds."""
+  return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _describe(method, preset, config, data) -> dict[str, Any]:

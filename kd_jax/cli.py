@@ -1,5 +1,6 @@
 """The command kd-jax: words in, a verb called, one line when it goes wrong."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -34,6 +35,10 @@ def main(words: Sequence[str] | None = None) -> None:
   words = list(sys.argv[1:] if words is None else words)
   try:
     code = _run(words)
+    sys.stdout.flush()
+  except BrokenPipeError:  # The reader, "head" say, has seen enough.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    code = 141
   except UsageError as error:
     code = _complain(str(error), 2)
   except NonFiniteError as error:
@@ -41,6 +46,13 @@ def main(words: Sequence[str] | None = None) -> None:
   except OSError as error:
     where = f" ({error.filename})" if error.filename else ""
     code = _complain(f"{error.strerror or error}{where}", 2)
+  except (MemoryError, RuntimeError) as error:
+    # An allocation that failed: NumPy says it so, the compiler so.
+    full = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+    if not full:
+      raise
+    line = (str(error).splitlines() or [""])[0][:200]
+    code = _complain(f"the memory is full; take smaller batches ({line})", 2)
   except Interrupted as error:
     code = _complain(str(error), 128 + error.signum)
   except KeyboardInterrupt:
@@ -72,7 +84,10 @@ def _run(words: list[str]) -> int:
     raise UsageError(
       f"there is no verb {words[0]!r}; there is: {', '.join(verbs)}"
     )
-  if words[1:] and words[1] in ("-h", "--help"):
+  helps = ("-h", "--help")
+  named = words[0] in ("train", "reproduce") and words[1:2] != []
+  # "train METHOD --help" shows the method's fields.
+  if any(w in helps for w in (words[1:2] if named else words)):
     print(USAGE, end="")
     return 0
   verbs[words[0]](words[1:])

@@ -183,12 +183,14 @@ class Case:
     make: gives a Phase whose step is timed, with its data, on demand.
     flops: model FLOPs of one step by formula; None where a step has none.
     dtype: what the products run in, for the peak.
+    accelerator: whether a CPU is too slow for it, and leaves it out.
   """
 
   name: str
   make: Callable[[], Phase]
   flops: Callable[[], float | None] = lambda: None
   dtype: str = "float32"
+  accelerator: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

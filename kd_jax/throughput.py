@@ -29,7 +29,9 @@ from kd_jax.training.progress import Reporter
 from kd_jax.training.writers import Writer
 
 Row = dict[str, Any]
-CHUNK = 20  # Steps between two rows of metrics, here and in the loop.
+# Steps between two rows of metrics, as in the loop: a fused program takes so
+# many at once.
+STRETCH = 50
 
 
 def benchmark(
@@ -60,6 +62,9 @@ def benchmark(
   rows = []
   for method in found:
     for case in method.cases:
+      if case.accelerator and jax.default_backend() == "cpu":
+        say(f"{method.name}: {case.name} is left to accelerators")
+        continue
       say(f"{method.name}: {case.name}")
       rows.append(time_case(method.name, case, seconds=seconds, mode=mode))
   if json_file is not None:
@@ -85,7 +90,7 @@ def time_case(
   bare = _Bare(phase, mode)
   samples = bare.sample(seconds)
   step = statistics.median(samples)
-  host = _host_share(phase, bare, mode, seconds)
+  host = _host_share(phase, bare, mode, step, seconds)
   flops = case.flops()
   devices = jax.devices()
   top = peak(devices[0].device_kind, case.dtype)
@@ -112,37 +117,38 @@ class _Bare:
   """A phase's compiled program and nothing around it."""
 
   def __init__(self, phase: Phase, mode: accel.Mode):
-    self.phase = phase
+    self.fused = phase.fused
     self.state = accel.place(jax.jit(phase.init)({}, np.uint32(0)))
-    data = accel.place(phase.data)
-    self.data = (data, accel.place(np.int32(CHUNK))) if phase.fused else data
+    self.data = accel.place(phase.data)
     fuse = accel.scan_steps if phase.fused else accel.one_step
     lifted = accel.data_parallel(fuse(phase.step), mode=mode, data="replicated")
     begin = time.perf_counter()
-    self.run = lifted.compile(self.state, self.data)
+    self.run = lifted.compile(self.state, self._input(1))
     self.compile_s = time.perf_counter() - begin
-    self.chunk()  # The first dispatch allocates.
+    self.steps(1)  # The first dispatch allocates.
 
-  def chunk(self) -> float:
-    """Seconds of CHUNK steps, blocked at both edges."""
-    begin = time.perf_counter()
+  def _input(self, n: int) -> Any:
+    return (self.data, accel.place(np.int32(n))) if self.fused else self.data
+
+  def steps(self, n: int) -> float:
+    """Seconds of n steps, blocked at both edges."""
+    each = STRETCH if self.fused else 1
+    inputs = [self._input(min(each, n - i)) for i in range(0, n, each)]
     outputs = []
-    for _ in range(1 if self.phase.fused else CHUNK):
-      self.state, out = self.run(self.state, self.data)
+    begin = time.perf_counter()
+    for data in inputs:
+      self.state, out = self.run(self.state, data)
       outputs.append(out)
     jax.block_until_ready((self.state, outputs))
     return time.perf_counter() - begin
 
   def sample(self, seconds: float) -> list[float]:
-    """Seconds per step, one sample a dispatch, at least five of them."""
+    """Seconds per step, one sample a dispatch, at least three of them."""
+    n = STRETCH if self.fused else 1
     samples: list[float] = []
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(samples) < 5:
-      begin = time.perf_counter()
-      self.state, out = self.run(self.state, self.data)
-      jax.block_until_ready((self.state, out))
-      took = time.perf_counter() - begin
-      samples.append(took / CHUNK if self.phase.fused else took)
+    while len(samples) < 3 or time.perf_counter() < end:
+      samples.append(self.steps(n) / n)
     return samples
 
   def peak_bytes(self) -> int | None:
@@ -159,20 +165,19 @@ class _Bare:
 
 
 def _host_share(
-  phase: Phase, bare: _Bare, mode: accel.Mode, seconds: float
+  phase: Phase, bare: _Bare, mode: accel.Mode, step: float, seconds: float
 ) -> float:
   """The part of the loop's time that the bare program does not explain.
 
   Loop and bare program take turns, because the machine's speed drifts.
   """
-  steps = CHUNK * max(2, round(seconds / 3 / max(bare.chunk(), 1e-6)))
+  steps = min(4 * STRETCH, max(1, round(seconds / 10 / step)))
   phase = dataclasses.replace(phase, steps=steps, epoch=None, evaluations={})
   shares = []
   programs: dict[Any, Any] = {}
-  for _ in range(4):
+  for _ in range(6):
     around = _loop_seconds(phase, mode, programs)
-    alone = sum(bare.chunk() for _ in range(steps // CHUNK))
-    shares.append(1 - alone / around)
+    shares.append(1 - bare.steps(steps) / around)
   return max(0.0, statistics.median(shares[1:]))
 
 
@@ -187,7 +192,7 @@ def _loop_seconds(
       writer=Writer(workdir),
       clock=Clock(),
       reporter=Reporter(quiet=True),
-      config=Config(log_every=CHUNK, save_every=0),
+      config=Config(log_every=STRETCH, save_every=0),
       programs=programs,
       mode=mode,
     )

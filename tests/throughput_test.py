@@ -98,36 +98,42 @@ def test_a_rows_arithmetic(still, monkeypatch, known):
   assert "25.0 %" in text
 
 
-def test_the_loops_share(monkeypatch):
-  """Loop 4 s, program alone 3 s: a quarter is the host's."""
+@pytest.mark.parametrize(
+  ("step", "steps"), [(0.1, 9), (1e-4, 4 * throughput.STRETCH), (60.0, 1)]
+)
+def test_the_loops_share(monkeypatch, step, steps):
+  """The loop takes 4 s where the program alone takes 3: a quarter is hers."""
+  taken = []
 
   class Bare:
-    def chunk(self):
-      return 1.0
+    def steps(self, n):
+      taken.append(n)
+      return 3.0
 
-  monkeypatch.setattr(throughput, "_loop_seconds", lambda p, *how: p.steps / 15)
-  share = throughput._host_share(toy_seeds.case(), Bare(), "auto", 9.0)
+  case = toy_seeds.case()
+  monkeypatch.setattr(throughput, "_loop_seconds", lambda p, *how: 4.0)
+  share = throughput._host_share(case, Bare(), "auto", step, 9.0)
   assert share == pytest.approx(0.25)
+  assert set(taken) == {steps}
   monkeypatch.setattr(throughput, "_loop_seconds", lambda p, *how: 0.1)
-  assert throughput._host_share(toy_seeds.case(), Bare(), "auto", 9.0) == 0
+  assert throughput._host_share(case, Bare(), "auto", step, 9.0) == 0
 
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_samples_are_seconds_per_step(monkeypatch, fused):
   phase = dataclasses.replace(toy_tabular.case(), fused=fused)
   bare = throughput._Bare(phase, "auto")
-  steps = int(bare.state.step)
-  assert steps == throughput.CHUNK  # The warm-up.
+  assert int(bare.state.step) == 1  # The warm-up.
   ticks = itertools.count()
   clock = types.SimpleNamespace(perf_counter=lambda: next(ticks))
   monkeypatch.setattr(throughput, "time", clock)
   # A dispatch takes one tick.
-  tick = 1 / throughput.CHUNK if fused else 1
-  assert bare.sample(0.0) == [tick] * 5
-  taken = int(bare.state.step) - steps
-  assert taken == 5 * (throughput.CHUNK if fused else 1)
-  bare.chunk()
-  assert int(bare.state.step) == steps + taken + throughput.CHUNK
+  each = throughput.STRETCH if fused else 1
+  assert bare.sample(0.0) == [1 / each] * 3
+  assert int(bare.state.step) == 1 + 3 * each
+  # A remainder is a dispatch of its own.
+  bare.steps(throughput.STRETCH + 7)
+  assert int(bare.state.step) == 1 + 3 * each + throughput.STRETCH + 7
 
 
 def test_unknown_method():

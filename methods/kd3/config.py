@@ -184,6 +184,7 @@ class Config(experiment.Config):
       selected, going through its selection again or leaving some for later.
     optim: the optimizer of a student that learns features.
     kl_learning_rate: the first learning rate of one that learns predictions.
+    own_rates: (arm, first learning rate) for arms whose own differs.
     batch_size: images per step over all devices; the paper's is 1024 (64 for
       the teacher).
     score_batch_size: images scored at a time in selection and evaluation.
@@ -201,6 +202,7 @@ class Config(experiment.Config):
   epoch_steps: int = 40
   optim: OptimConfig = OptimConfig(0.3)
   kl_learning_rate: float = 0.1
+  own_rates: tuple[tuple[str, float], ...] = ()
   batch_size: int = 128
   score_batch_size: int = 512
 

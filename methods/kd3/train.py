@@ -1,6 +1,7 @@
 """KD^3 as phases: a teacher, the web it is asked about, a student per arm."""
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 
 from kd_jax import experiment
 from kd_jax.datasets import pipeline
+from kd_jax.errors import UsageError
 from kd_jax.methods.kd3 import data as tables
 from kd_jax.methods.kd3 import (
   evaluation,
@@ -19,7 +21,7 @@ from kd_jax.methods.kd3 import (
   steps,
   web,
 )
-from kd_jax.methods.kd3.arms import of_arm
+from kd_jax.methods.kd3.arms import CHANGES, of_arm
 from kd_jax.methods.kd3.config import Config
 from kd_jax.methods.kd3.teacher import make_teacher_step
 from kd_jax.methods.kd3.validate import check
@@ -45,6 +47,12 @@ def phases(
     UsageError: for fields or data that do not fit together.
   """
   check(config)
+  for arm, rate in config.own_rates:
+    if arm not in CHANGES or not 0 < rate < math.inf:
+      raise UsageError(
+        f"own_rates has ({arm!r}, {rate}): it holds arms and their learning "
+        "rates above 0"
+      )
   for arm in config.arms:
     check(of_arm(config, arm))
   found = tables.load(config.data, config.seed, data, say)

@@ -120,6 +120,21 @@ def test_fields_that_contradict_are_refused_before_data_is_read():
     _phases(data=dataclasses.replace(CONFIG.data, web="photos"))
 
 
+@pytest.mark.parametrize(
+  "rates", [(("kd_al", 0.1),), (("kd3", 0.0),), (("kd3", float("nan")),)]
+)
+def test_an_arms_own_rate_is_of_an_arm_and_above_0(rates):
+  with pytest.raises(UsageError, match="own_rates"):
+    _phases(own_rates=rates)
+
+
+def test_an_arms_own_rate_goes_before_the_others():
+  config = dataclasses.replace(CONFIG, own_rates=(("kd_all", 0.7),))
+  assert arms.of_arm(config, "kd_all").optim.learning_rate == 0.7
+  assert arms.of_arm(config, "dfnd").optim.learning_rate == 0.1
+  assert arms.of_arm(config, "kd3").optim.learning_rate == 0.3
+
+
 def test_balancing_keeps_the_relevant_and_equally_many_of_each_class():
   predicted = jnp.array([0, 0, 1, 1, 1, 2, 2, 0, 1])
   relevant = jnp.array([0, 0, 0, 0, 0, 0, 0, 1, 1], bool)
