@@ -227,6 +227,12 @@ def not_built(name: str) -> DataError:
 def _theirs(tfds, name, place):
   try:
     return tfds.builder(name, **place)
+  # What TFDS raises for an unknown configuration, and version.
+  except (ValueError, AssertionError) as error:
+    raise DataError(
+      f"{name.replace(':', '/').split('/')[0]} has no configuration or version "
+      f"such as {name!r}"
+    ) from error
   except ImportError as error:
     raise DataError(
       f"{name} needs a package that is not installed ({error}); most builders "

@@ -22,7 +22,8 @@ def check(
       "label" (n,) integers from 0; other keys are left out.
     where: what to call the data in messages.
     labelled: whether labels are needed.
-    classes: how many classes there are; None takes what the labels say.
+    classes: how many classes there are; None takes what the labels say, which
+      must be fewer than there are images.
 
   Returns:
     "image" uint8 (n, h, w, c) and, if `labelled`, "label" int32 (n,). What has
@@ -83,12 +84,13 @@ def _label(label: np.ndarray, where: str, classes: int | None) -> np.ndarray:
     )
   if not label.size:
     raise DataError(f"{where} is empty: it has 0 labels")
-  top = np.iinfo(np.int32).max if classes is None else classes - 1
+  # A class that the images cannot fill is a slip, not a class.
+  top = (len(label) if classes is None else classes) - 1
   if ((label < 0) | (label > top)).any():
     row = int(np.argmax((label < 0) | (label > top)))
-    expected = "0 or more" if classes is None else f"0 to {top}"
+    why = f" ({len(label)} images)" if classes is None else ""
     raise DataError(
-      f"label {row} of {where} is {label[row]}, expected {expected}"
+      f"label {row} of {where} is {label[row]}, expected 0 to {top}{why}"
     )
   if (label == label[0]).all():
     raise DataError(

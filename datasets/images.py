@@ -45,26 +45,32 @@ def is_grey(path: Path) -> bool:
 
 
 def read(
-  path: Path, grey: bool, size: int | None = None
+  path: Path, grey: bool, size: int | tuple[int, int] | None = None
 ) -> UInt8[np.ndarray, "h w c"]:
   """Decodes an image file.
 
   Args:
     path: the file.
     grey: one channel, else three (RGB).
-    size: height and width to resize to (bilinear, antialiased), or None.
+    size: height and width to resize to (bilinear, antialiased), one number
+      for both, or None.
 
   Returns:
     The image, c being 1 or 3.
 
   Raises:
-    DataError: if the file cannot be decoded; names it.
+    DataError: if the file cannot be decoded, or has more than 8 bits per
+      channel; names it.
   """
   from PIL import Image
 
-  image = _open(path).convert("L" if grey else "RGB")
+  image = _open(path)
+  if image.mode[0] in "IF":  # Pillow would cut off what is above 255.
+    raise DataError(f"{path} has more than 8 bits per channel, expected 8")
+  image = image.convert("L" if grey else "RGB")
   if size is not None:
-    image = image.resize((size, size), Image.Resampling.BILINEAR)
+    h, w = (size, size) if isinstance(size, int) else size
+    image = image.resize((w, h), Image.Resampling.BILINEAR)
   array = np.asarray(image)
   return array[..., None] if grey else array
 

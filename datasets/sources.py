@@ -40,7 +40,7 @@ def load(
   *,
   labelled: bool = True,
   classes: int | None = None,
-  image_size: int | None = None,
+  image_size: int | tuple[int, int] | None = None,
   say: Say = to_stderr,
 ) -> dict[str, np.ndarray]:
   """Loads and checks a split of a user's data.
@@ -51,8 +51,8 @@ def load(
     labelled: whether labels are wanted. Without, they are neither asked for nor
       returned, and an image folder is searched at any depth.
     classes: how many classes there are, to check the labels against.
-    image_size: folders of images are resized to this height and width; if None
-      all must be of the first one's size.
+    image_size: folders of images are resized to this height and width (one
+      number is both); if None all must be of the first one's size.
     say: takes what is being done, in lines.
 
   Returns:
@@ -64,13 +64,17 @@ def load(
   if isinstance(spec, Mapping):
     return _arrays(spec, split, "the dict", labelled, classes)
   spec = os.fspath(spec)
-  path = Path(spec).expanduser()
+  if not spec:
+    raise DataError("the name of a data set, or its path, is empty")
+  try:
+    path = Path(spec).expanduser()
+  except RuntimeError as error:
+    raise DataError(f"there is no folder {spec}: {error}") from None
   if path.suffix == ".npz":
     return _arrays(_npz(path), split, str(path), labelled, classes)
   if _is_path(spec):
-    arrays, whole = _folder(path, split, labelled, image_size, say)
-    arrays = check(arrays, where=str(path), labelled=labelled, classes=classes)
-    return _part(arrays, split, str(path)) if whole else arrays
+    arrays = _folder(path, split, labelled, image_size, say)
+    return check(arrays, where=str(path), labelled=labelled, classes=classes)
   return _named(spec, split, labelled, classes, say)
 
 
@@ -82,7 +86,10 @@ def _is_path(spec: str) -> bool:
 
 
 def _named(name, split, labelled, classes, say):
-  source = catalog.builder(name)
+  try:
+    source = catalog.builder(name)
+  except DataError as error:
+    raise DataError(f"{error}; nor is it a folder or an .npz") from error
   if not catalog.is_built(source):
     if not catalog.is_embedded(name):
       raise catalog.not_built(name)
@@ -149,7 +156,7 @@ def _part(arrays, split, where):
 
 
 def _folder(path, split, labelled, size, say):
-  """Decodes a folder; also says whether it still has to be split."""
+  """Decodes the files of a folder's split, and no others."""
   if not path.is_dir():
     raise DataError(f"there is no folder {path}")
   parts = _folders(path)
@@ -168,10 +175,25 @@ def _folder(path, split, labelled, size, say):
       f"{path} has no images ({', '.join(sorted(images.SUFFIXES))})"
       + (" in class folders" if labelled else "")
     )
-  arrays = {"image": _decode(files, size, f"decoding {path}", say)}
+  arrays = {"image": np.array(files, object)}
   if labelled:
     arrays["label"] = np.array(labels, np.int32)
-  return arrays, whole
+    _check_classes(path, classes, arrays["label"], whole or split == "all")
+  if whole:
+    arrays = _part(arrays, split, str(path))
+  label = f"decoding {path}" if split == "all" else f"decoding {path}, {split}"
+  return {**arrays, "image": _decode(arrays["image"], size, label, say)}
+
+
+def _check_classes(path, classes, labels, every: bool) -> None:
+  """Two classes or more; and, where `every` file was listed, none is empty."""
+  counts = np.bincount(labels, minlength=len(classes))
+  if every and not counts.all():
+    empty = classes[int(np.argmin(counts))]
+    raise DataError(f"the class folder {empty} of {path} has no images")
+  if (counts > 0).sum() < 2:
+    only = classes[int(np.argmax(counts))]
+    raise DataError(f"{path} has one class only ({only}), expected two or more")
 
 
 def _folders(path: Path) -> list[Path]:

@@ -5,6 +5,7 @@ notebook calls. The defaults are the command's.
 """
 
 import dataclasses
+import errno
 import json
 import pathlib
 import time
@@ -16,13 +17,15 @@ import jax
 import numpy as np
 
 from kd_jax import accel, fields, registry, report
-from kd_jax.errors import UsageError
+from kd_jax.errors import Interrupted, UsageError
 from kd_jax.experiment import Config, Method
 from kd_jax.training import run as running
 from kd_jax.training.progress import Reporter
 from kd_jax.training.writers import read_rows
 
 PyTree = Any
+_SUMMARY = {"seed", "devices", "compile_s", "train_s", "wall_s", "metrics"}
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,10 +110,20 @@ def configure(
   config = fields.override(
     config, {k.replace("__", "."): v for k, v in values.items()}
   )
-  if unknown := [a for a in config.arms if a not in method.arms]:
-    near = registry.nearest(unknown[0], list(method.arms))
-    raise UsageError(f"{method.name} has no arm {unknown[0]!r}; {near}")
+  _check_arms(method, config.arms)
   return method, preset, config
+
+
+def _check_arms(method: Method, arms: tuple[str, ...]) -> None:
+  known = list(method.arms)
+  if known and not arms:
+    raise UsageError(f"arms is empty; there is: {', '.join(sorted(known))}")
+  for place, arm in enumerate(arms):
+    if arm not in known:
+      near = registry.nearest(str(arm), known)
+      raise UsageError(f"{method.name} has no arm {arm!r}; {near}")
+    if arm in arms[:place]:
+      raise UsageError(f"arms has {arm!r} twice")
 
 
 def train(
@@ -139,7 +152,8 @@ def train(
     quiet: says nothing.
     tensorboard: writes event files too.
     mode: how steps are lifted to several devices.
-    programs: compiled programs to share between runs.
+    programs: compiled programs, to share between runs that differ in their
+      seed alone.
     observer: told of what happens, for tests that stop a run at a point.
     **values: fields of the configuration by name.
 
@@ -162,6 +176,7 @@ def train(
       reporter.say(f"{workdir} is finished; its result again:")
       return open_run(workdir, method, data)
     accel.start()
+    _check_devices(method, config)
     with running.claim_folder(workdir):
       phases = _phases(method, config, data, reporter.say)
       running.write_json(workdir / "config.json", described)
@@ -180,6 +195,17 @@ def train(
       report.save_figures(run)
       running.write_json(workdir / "summary.json", summary)
       return run
+  except OSError as error:
+    if error.errno not in _FULL:
+      raise
+    raise UsageError(
+      f"cannot write {error.filename or workdir}: {error.strerror}. What was "
+      f"saved before is whole; --workdir {workdir} goes on from it"
+    ) from error
+  except Interrupted as stop:
+    raise Interrupted(
+      stop.signum, f"{stop}, with --workdir {workdir}"
+    ) from None
   finally:
     reporter.close()
 
@@ -217,7 +243,13 @@ def open_run(
     found.presets.get(about["preset"], found.presets[found.default]),
     _untyped(about["config"]),
   )
-  summary = _read_json(workdir / "summary.json")
+  path = workdir / "summary.json"
+  summary = _read_json(path)
+  if missing := _SUMMARY - set(summary):
+    raise UsageError(
+      f"{path} cannot be read: {min(missing)} is missing; delete it, and "
+      "kd-jax train with this --workdir writes it again"
+    )
   return Run(found, about["preset"], config, workdir, summary, dict(data or {}))
 
 
@@ -241,6 +273,7 @@ def evaluate(
   """
   accel.start()
   run = open_run(workdir, method, data)
+  _check_devices(run.method, run.config)
   phases = _phases(run.method, run.config, run.data, lambda line: None)
   return running.evaluate_products(phases, run.workdir, run.config)
 
@@ -264,6 +297,18 @@ def load(
   if run.method.apply is None:
     raise UsageError(f"{run.method.name} leaves no model to apply")
   return run.method.apply(run.config, run.products)
+
+
+def _check_devices(method: Method, config: Config) -> None:
+  """Refuses before any training what a step would refuse at its turn."""
+  devices, values = jax.device_count(), dict(fields.walk(config))
+  for name in method.divided:
+    if values[name] % devices:
+      near = max(1, round(values[name] / devices)) * devices
+      raise UsageError(
+        f"{name} is {values[name]}, a global batch that does not divide over "
+        f"{devices} devices; {near} does"
+      )
 
 
 def _phases(method, config, data, say):

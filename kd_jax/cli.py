@@ -136,6 +136,8 @@ def _value(word, value, equals, rest, kind):
     if not rest or rest[0].startswith("--"):
       raise UsageError(f"{word} needs a value")
     value = rest.pop(0)
+  if not value:
+    raise UsageError(f"{word} needs a value")
   try:
     return kind(value)
   except ValueError:

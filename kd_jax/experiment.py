@@ -217,6 +217,7 @@ class Method:
     cases: the benchmark's rows.
     apply: `(config, products) -> (apply, variables)` for `kd_jax.load`.
     plots: `(run) -> {file stem: figure}`, beside the curves that every run has.
+    divided: names of the fields that the number of devices must divide.
     seeds_in_run: whether one run holds all seeds (its metrics have an axis);
       its config then has a field `seeds`.
   """
@@ -240,4 +241,5 @@ class Method:
     None
   )
   plots: Callable[[Any], Mapping[str, Any]] | None = None
+  divided: tuple[str, ...] = ()
   seeds_in_run: bool = False

@@ -97,7 +97,10 @@ def _check_type(name: str, old: Any, new: Any) -> None:
   wanted = kinds.get(type(old))
   wrong = wanted is not None and not isinstance(new, wanted)
   if wrong or (isinstance(new, bool) and type(old) in (int, float)):
-    raise UsageError(f"{name} is a {type(old).__name__}, not {new!r}")
+    raise UsageError(f"{name} cannot be {new!r}; it is {_kind(old)}")
+  if isinstance(old, tuple) and old and not isinstance(old[0], tuple):
+    for value in new:
+      _check_type(f"each of {name}", old[0], value)
 
 
 def _replace(config, path, value):
@@ -161,7 +164,12 @@ def _group(words: Sequence[str]) -> list[tuple[str, list[str]]]:
 def _kind(value: Any) -> str:
   if isinstance(value, bool):
     return "True or False"
-  names = {int: "a whole number", float: "a number", tuple: "a list of values"}
+  names = {
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    tuple: "a list of values",
+  }
   kind = names.get(type(value), "a value of its type")
   return f"{kind}, for example {value}"
 

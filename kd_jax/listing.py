@@ -46,8 +46,7 @@ def losses() -> str:
   from kd_jax.losses import catalog
 
   return "\n".join(
-    f"{loss.signature}\n  {loss.summary}\n"
-    f"  {loss.equation}\n  {loss.source}\n"
+    f"{loss.signature}\n  {loss.summary}\n  {loss.equation}\n  {loss.source}\n"
     for loss in catalog.catalog()
   )
 

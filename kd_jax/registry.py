@@ -29,9 +29,9 @@ def find(name: str | Method) -> Method:
   if isinstance(name, Method):
     return name
   entries = {e.name: e for e in importlib.metadata.entry_points(group=GROUP)}
-  if name not in entries:
+  if not isinstance(name, str) or name not in entries:
     raise UsageError(
-      f"there is no method {name!r}; {nearest(name, list(entries))}"
+      f"there is no method {name!r}; {nearest(str(name), list(entries))}"
     )
   return entries[name].load()
 

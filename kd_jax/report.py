@@ -2,6 +2,8 @@
 
 import io
 import pathlib
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 Figures = Mapping[str, Any]
+WIDTH = 118
 
 
 def render(
@@ -38,8 +41,16 @@ def render(
   for row in rows:
     table.add_row(*map(Text, row))
   out = io.StringIO()
-  Console(file=out, width=118, color_system=None).print(table)
-  return out.getvalue()
+  Console(file=out, width=_width(), color_system=None).print(table)
+  lines = (line.rstrip() for line in out.getvalue().splitlines())
+  return "\n".join(lines) + "\n"
+
+
+def _width() -> int:
+  """118 columns, or what a narrower terminal has."""
+  if not sys.stdout.isatty():
+    return WIDTH
+  return min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
 
 
 def number(value: float | None) -> str:

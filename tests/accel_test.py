@@ -269,11 +269,11 @@ def test_prefetch_keeps_the_order_and_splits():
 
 SEVERAL = [
   {"JAX_NUM_PROCESSES": "2"},
-  {"SLURM_NTASKS": "4"},
+  {"SLURM_STEP_NUM_TASKS": "4"},
   {"OMPI_COMM_WORLD_SIZE": "2"},
   {"TPU_WORKER_HOSTNAMES": "a,b"},
 ]
-ONE = [{}, {"SLURM_NTASKS": "1"}, {"TPU_WORKER_HOSTNAMES": "localhost"}]
+ONE = [{}, {"SLURM_STEP_NUM_TASKS": "1"}, {"TPU_WORKER_HOSTNAMES": "localhost"}]
 
 
 @pytest.mark.parametrize("environ", [*SEVERAL, *ONE])

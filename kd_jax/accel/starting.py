@@ -26,7 +26,7 @@ def start(cache: str | os.PathLike[str] | None = None) -> None:
 
 
 def _several_hosts(environ) -> bool:
-  counts = ("JAX_NUM_PROCESSES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+  counts = ("JAX_NUM_PROCESSES", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
   if any(int(environ.get(name) or 1) > 1 for name in counts):
     return True
   return "," in environ.get("TPU_WORKER_HOSTNAMES", "")

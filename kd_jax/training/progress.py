@@ -63,8 +63,8 @@ class Reporter:
       step: steps taken already, by an earlier process.
     """
     self._title, self._total = title, total
-    self._begin, self._first = time.monotonic(), step
-    self._last_line = self._begin
+    self._timed: tuple[float, int] | None = None
+    self._last_line = time.monotonic()
     if self._bar is None and not self.quiet and self._stream.isatty():
       self._bar = _bar(self._stream)
       self._bar.start()
@@ -88,11 +88,14 @@ class Reporter:
     if self.quiet:
       return
     now = time.monotonic()
-    done = step - self._first
-    rate = done / max(now - self._begin, 1e-9)
-    left = (self._total - step) / rate if rate else 0.0
-    loss = f"loss {values['loss']:.4g}  " if "loss" in values else ""
-    news = f"{loss}{rate * batch_size:,.0f} examples/s  {duration(left)} left"
+    news = f"loss {values['loss']:.4g}" if "loss" in values else ""
+    if self._timed is None:  # Until here most of the time was compilation.
+      self._timed = now, step
+    else:
+      begin, first = self._timed
+      rate = (step - first) / max(now - begin, 1e-9)
+      left = (self._total - step) / rate if rate else 0.0
+      news += f"  {rate * batch_size:,.0f} examples/s  {duration(left)} left"
     if self._bar is not None:
       self._bar.update(self._task, completed=step, news=news)
     elif now - self._last_line > SECONDS_BETWEEN_LINES:

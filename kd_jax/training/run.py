@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,11 +57,13 @@ def claim_folder(workdir: pathlib.Path) -> Iterator[None]:
     workdir: the folder; it is made if it is not there.
 
   Yields:
-    Nothing; the folder is this process's until the block ends.
+    Nothing; the folder is this process's until the block ends. One that was
+    made for a wrong use, and holds nothing yet, is taken away again.
 
   Raises:
     UsageError: if it cannot be written, or another process has it.
   """
+  new = not workdir.exists()
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     lock = (workdir / ".lock").open("w")
@@ -75,7 +78,12 @@ def claim_folder(workdir: pathlib.Path) -> Iterator[None]:
       raise UsageError(
         f"another process is running in {workdir}; choose another --workdir"
       ) from None
-    yield
+    try:
+      yield
+    except UsageError:
+      if new and [p.name for p in workdir.iterdir()] == [".lock"]:
+        shutil.rmtree(workdir)
+      raise
 
 
 @contextlib.contextmanager
@@ -117,7 +125,8 @@ def execute(
     phases: in order; their keys differ.
     workdir: the run's folder.
     reporter: progress.
-    programs: compiled programs to share with other runs.
+    programs: compiled programs, to share with runs that differ in their seed
+      alone.
     mode: how steps are lifted.
     tensorboard: whether to write event files too.
     observer: told of what happens, for tests that stop a run at a point.

@@ -52,6 +52,7 @@ METHOD = Method(
   reproduce_arms=ARMS,
   settings_tried=dict.fromkeys(ARMS, 3),
   cases=CASES,
+  divided=("batch_size", "score_batch_size"),
   apply=apply,
   plots=plots,
 )

@@ -31,6 +31,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     **_ONCE,
     "select.rule": "top_k",
     "select.blend": "teacher",
+    # Chosen once: not by the luck of one augmentation.
+    "select.augment": False,
     "loss.noisy_weight": 1.0,
     "optim.drops": (0.4, 0.8),
   },

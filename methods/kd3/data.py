@@ -25,6 +25,7 @@ from kd_jax.methods.kd3.config import DataConfig
 Columns = Mapping[str, np.ndarray]
 CLASSES = 5
 SHIFTS = 6
+MOST = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,8 @@ def load(
     The tables.
 
   Raises:
-    UsageError: for one role without the other, or images of different sizes.
+    UsageError: for one role without the other, images of different sizes, or
+      a `max_shift` as large as they are.
     DataError: for data that cannot be used; says what is wrong with it.
   """
   if unknown := sorted(set(data) - {"original", "web"}):
@@ -79,15 +81,23 @@ def load(
   original = data.get("original", config.original)
   if isinstance(original, str) and original == "digits_0_4":
     digits = sources.load("mnist_5k", "all", say=say)
-    return digits_and_web(digits["image"], digits["label"], config, seed)
-  return _own(original, data.get("web", config.web), config, seed, say)
+    found = digits_and_web(digits["image"], digits["label"], config, seed)
+  else:
+    found = _own(original, data.get("web", config.web), config, seed, say)
+  size = found.train["image"].shape[1:3]
+  if config.max_shift >= min(size):
+    raise UsageError(
+      f"data.max_shift is {config.max_shift}; the images are "
+      f"{size[0]}x{size[1]}, and nothing would be left of them"
+    )
+  return found
 
 
 def _own(original, web, config, seed, say) -> Tables:
   train = sources.load(original, "train", say=say)
   classes = int(train["label"].max()) + 1
   test = sources.load(original, "test", classes=classes, say=say)
-  size = train["image"].shape[1]
+  size = train["image"].shape[1:3]
   pool = sources.load(web, "all", labelled=False, image_size=size, say=say)
   for name, found in (("web", pool), ("test", test)):
     if found["image"].shape[1:] != train["image"].shape[1:]:
@@ -137,7 +147,8 @@ def digits_and_web(
     The tables. The web's images stand in random order, the relevant ones first.
 
   Raises:
-    UsageError: if more original images are asked for than there are.
+    UsageError: if more original images are asked for than there are, or so
+      many copies that they fill the memory.
   """
   rng = np.random.default_rng([seed, 1])
   small = images.reshape(len(images), 14, 2, 14, 2).mean((2, 4)) / 255.0
@@ -148,6 +159,14 @@ def digits_and_web(
     raise UsageError(
       f"data.train_images, val_images, test_images and relevant add up to "
       f"{sum(sizes)}; the original task has {len(known)} images"
+    )
+  others = images[labels >= CLASSES]
+  made = (1 + config.copies) * config.train_images
+  made += (SHIFTS + config.halves) * len(others)
+  if made > MOST:
+    raise UsageError(
+      f"data.copies {config.copies} and data.halves {config.halves} would make "
+      f"{made} images, expected at most {MOST}"
     )
   train, val, test, web, _ = np.split(known, np.cumsum(sizes))
   copies = [shift(rng, small[train]) for _ in range(config.copies)]

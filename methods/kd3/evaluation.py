@@ -91,6 +91,8 @@ def _moved(f, g, where, axis_name) -> dict[str, metrics.Mean]:
 def selection_shares(product, data, *, axis_name=None):
   """What of the selections was relevant, from the product's history.
 
+  A selection of nothing counts: no image, and a share of 0.
+
   Args:
     product: a student's.
     data: nothing.
@@ -103,7 +105,7 @@ def selection_shares(product, data, *, axis_name=None):
   del data, axis_name
   share = product["history"]["relevant"]
   images = product["history"]["selected"]
-  done = images > 0
+  done = images >= 0  # Before its selection an epoch has -1.
   last = jnp.argmax(jnp.where(done, jnp.arange(done.shape[0]), -1))
   return {
     "first_share": metrics.mean(share[0]),

@@ -64,7 +64,8 @@ def alpha(
     return jnp.float32(blend == "teacher")
   s = epoch.astype(jnp.float32) * (PAPER_EPOCHS / epochs)
   falling = 1 - jnp.exp(-ALPHA_RATE * ((s + 1) / ALPHA_LENGTH - 1) ** 2)
-  return jnp.where(s < ALPHA_CUT, falling, 0.0)
+  # In whole numbers: of 58 epochs the 29th would round to just below the cut.
+  return jnp.where(PAPER_EPOCHS * epoch < ALPHA_CUT * epochs, falling, 0.0)
 
 
 def score(
@@ -125,7 +126,8 @@ def choose(
     scores: of every image.
     tau: the classes' thresholds.
     valid: False on places that hold no image.
-    key: for "random".
+    key: for "random", and for which of equally confident images "top_k" takes
+      (their order may tell: ours on the embedded web stand relevant first).
 
   Returns:
     Which images are selected.
@@ -136,10 +138,10 @@ def choose(
   elif select.rule == "fixed":
     mask = scores.confidence > select.p_cutoff
   elif select.rule in ("top_k", "random"):
-    merit = scores.confidence
+    merit = jnp.where(valid, scores.confidence, -1.0)
     if select.rule == "random":
-      merit = jax.random.uniform(key, (n,))
-    best = jnp.argsort(jnp.where(valid, merit, -1.0), descending=True)
+      merit = valid.astype(jnp.float32)
+    best = jnp.lexsort((jax.random.bits(key, (n,), jnp.uint32), -merit))
     mask = jnp.zeros(n, bool).at[best[: select.count]].set(True)
   else:
     mask = valid
@@ -172,8 +174,8 @@ def draw(
 ) -> Int[Array, "b"]:
   """Goes through the selection, again and again, for `pipeline.from_columns`.
 
-  Step i of the epoch takes order[(i B + slots) mod front]: one pass takes every
-  selected image once.
+  One pass takes every selected image once, and each pass in a new order: so
+  does an arm that selects once what one that selects every epoch does.
 
   Args:
     state: its `web`, `order`, `front` and `since` (the step of the selection).
@@ -185,7 +187,8 @@ def draw(
     Rows of the columns.
   """
   del n
-  place = ((state.step - state.since) * batch_size + slots) % state.front
+  taken = state.step - state.since
+  place = pipeline.rows(state.seed, taken, batch_size, state.front, slots)
   return state.web[state.order[place]]
 
 

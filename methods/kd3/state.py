@@ -33,7 +33,8 @@ class StudentState(states.State):
     order: places in `web`, the selected ones first.
     front: how many are selected.
     since: the step at which they were.
-    history: by epoch, "selected" (how many) and "relevant" (their share).
+    history: by epoch, "selected" (how many) and "relevant" (their share); -1
+      where nothing was selected anew.
   """
 
   teacher: PyTree
@@ -165,7 +166,9 @@ def create_state(
     order=jnp.arange(web["index"].shape[0], dtype=jnp.int32),
     front=jnp.int32(0),
     since=jnp.int32(0),
-    history={k: jnp.zeros(config.epochs) for k in ("selected", "relevant")},
+    history={
+      k: jnp.full(config.epochs, -1.0) for k in ("selected", "relevant")
+    },
   )
   valid = jnp.arange(state.web.shape[0]) < state.web_count
   key = step_key(state, selection.SHUFFLING)

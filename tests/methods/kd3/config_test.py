@@ -58,6 +58,11 @@ def test_every_arm_is_a_change_of_fields_that_agree(arm):
   assert own.optim.learning_rate == rate
 
 
+def test_a_selection_made_once_is_not_of_one_augmentation():
+  assert configs.Config().select.augment
+  assert not arms.of_arm(configs.Config(), "dfnd").select.augment
+
+
 def test_the_presets_agree_with_themselves():
   for preset in arms.PRESETS.values():
     validate.check(preset)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd_jax import fields
+from kd_jax import fields, metrics
 from kd_jax.datasets import sources
 from kd_jax.errors import UsageError
 from kd_jax.experiment import WholeRun
@@ -143,6 +143,38 @@ def test_balancing_keeps_the_relevant_and_equally_many_of_each_class():
   assert kept.tolist() == [1, 1, 1, 1, 0, 1, 1, 1, 1]
   kept = web.balance(predicted, relevant, 1, 3)
   assert kept.tolist() == [1, 0, 1, 0, 0, 1, 0, 1, 1]
+
+
+def test_the_web_says_how_relevant_it_is(columns, config, teacher):
+  image, label = columns["image"][:5], np.array([0, 1, 2, 0, 1])
+  data = {"web": columns, "val": {"image": image, "label": label}}
+  found, logged = web.find_web(config, 1, 8, {"teacher": teacher}, data, 0)
+  kept = columns["relevant"][found["index"][: int(found["count"])]]
+  assert kept.sum() == 8
+  assert logged["share_relevant"] == np.float32(8 / len(kept))
+  assert logged["twice_share_relevant"] == 2 * logged["share_relevant"]
+
+
+def test_a_selection_of_nothing_counts_and_one_not_made_does_not():
+  history = {
+    "selected": jnp.array([4.0, 0.0, 2.0, -1.0]),
+    "relevant": jnp.array([0.5, 0.0, 1.0, -1.0]),
+  }
+  found = metrics.compute(
+    evaluation.selection_shares({"history": history}, None)
+  )
+  assert found == {
+    "first_share": 0.5,
+    "last_share": 1.0,
+    "mean_share": 0.5,
+    "mean_images": 2.0,
+  }
+
+
+def test_a_run_without_the_method_has_nothing_to_load():
+  config = dataclasses.replace(CONFIG, arms=("kd_all",))
+  with pytest.raises(UsageError, match="kd_all and not kd3"):
+    METHOD.apply(config, {"kd_all.student": {}})
 
 
 def test_a_users_web_stays_whole(columns, config, teacher):
