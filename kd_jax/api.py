@@ -173,8 +173,9 @@ def train(
     described = _describe(method, preset, config, data)
     refuse_other(workdir, described)
     if (workdir / "summary.json").exists():
+      run = open_run(workdir, method, data)
       reporter.say(f"{workdir} is finished; its result again:")
-      return open_run(workdir, method, data)
+      return run
     accel.start()
     _check_devices(method, config)
     with running.claim_folder(workdir):

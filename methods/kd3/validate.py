@@ -46,8 +46,8 @@ _RANGES = (
   ("epochs", 1, math.inf),
   ("epoch_steps", 1, math.inf),
   ("kl_learning_rate", 0.0, math.inf),
-  ("batch_size", 2, math.inf),
-  ("score_batch_size", 1, math.inf),
+  ("batch_size", 2, 2**20),
+  ("score_batch_size", 1, 2**20),
   *(
     (f"{part}.{name}", 0.0, high)
     for part in ("optim", "teacher_optim")

@@ -1,0 +1,20 @@
+"""Image augmentation on the device.
+
+Functions of one image take (key, image) and are lifted to a batch by `per_row`,
+with one key per row of the global batch (`training.state.row_keys`), so that
+four devices draw what one draws. Those that mix the rows of a batch take the
+step's key, the rows' places, and the axis over which the batch is spread.
+Images are channels last.
+"""
+
+from kd_jax.augment.images import normalize as normalize
+from kd_jax.augment.images import per_row as per_row
+from kd_jax.augment.images import random_crop as random_crop
+from kd_jax.augment.images import random_flip as random_flip
+from kd_jax.augment.images import random_shift as random_shift
+from kd_jax.augment.images import to_float as to_float
+from kd_jax.augment.styles import Statistics as Statistics
+from kd_jax.augment.styles import mix_statistics as mix_statistics
+from kd_jax.augment.styles import restyle as restyle
+from kd_jax.augment.styles import shift_style as shift_style
+from kd_jax.augment.styles import statistics as statistics
