@@ -1,6 +1,8 @@
 """The command kd-jax: words in, a verb called, one line when it goes wrong."""
 
+import math
 import os
+import pathlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -212,12 +214,17 @@ def _reproduce(words: list[str]) -> None:
 def _benchmark(words: list[str]) -> None:
   names, options, left = _split(words, (0, 99), json=str, seconds=float)
   _nothing_left(left)
+  seconds = options.get("seconds", 3.0)
+  if not 0 < seconds < math.inf:
+    raise UsageError(f"--seconds is {seconds}; it must be above 0 and finite")
+  if "json" in options:  # It must not turn out at the end, minutes later.
+    pathlib.Path(options["json"]).open("a").close()
   from kd_jax import throughput
 
   rows = throughput.benchmark(
     names,
     json_file=options.get("json"),
-    seconds=options.get("seconds", 3.0),
+    seconds=seconds,
     say=lambda line: print(line, file=sys.stderr, flush=True),
   )
   print(throughput.table(rows), end="")

@@ -143,13 +143,16 @@ def test_configure():
   method, preset, config = api.configure("toy_seeds", rates=[0.1])
   assert (method, preset) == (toy_seeds.METHOD, "small")
   assert config == toy_seeds.Toy(arms=("search",), rates=(0.1,))
-  given = toy_seeds.Toy(steps=3)
+  given = toy_seeds.Toy(arms=("search",), steps=3)
   assert api.configure("toy_seeds", config=given)[2] == given
   for wrong, says in [
     ({"preset": "smal"}, "no preset 'smal'; did you mean 'small'"),
     ({"sampels": 1}, "no field 'sampels'"),
     ({"arms": ("x",)}, "no arm 'x'; there is: search"),
-    ({"arms": "search"}, "arms is a tuple, not 'search'"),
+    ({"arms": "search"}, "arms cannot be 'search'; it is a list"),
+    ({"arms": (3,)}, "each of arms cannot be 3"),
+    ({"arms": ()}, "arms is empty; there is: search"),
+    ({"arms": ("search", "search")}, "arms has 'search' twice"),
     ({"config": Config(), "steps": 3}, "no field 'steps'"),
   ]:
     with pytest.raises(UsageError, match=says):

@@ -58,6 +58,12 @@ BAD = {
   "seeds": ("reproduce toy_tabular --seeds 1", "needs at least 2"),
   "seeds x": ("reproduce toy_tabular --seeds x", "--seeds is a whole number"),
   "claims": ("reproduce toy_net", "toy_net states no claims"),
+  "empty workdir": ("train toy_tabular --workdir=", "--workdir needs a value"),
+  "no arm": ("train toy_tabular --arms", "arms is empty; there is:"),
+  "arm twice": ("train toy_tabular --arms decay decay", "'decay' twice"),
+  "no seconds": ("benchmark toy_net --seconds 0", "must be above 0 and finite"),
+  "endless": ("benchmark toy_net --seconds inf", "must be above 0 and finite"),
+  "json": ("benchmark toy_net --json no/x.json", "No such file or directory"),
   "seconds": ("benchmark toy_tabular --seconds x", "--seconds is a number"),
   "benchmark": ("benchmark toy_tabluar", "did you mean 'toy_tabular'?"),
   "data": ("data", "a name is missing"),
@@ -196,7 +202,8 @@ def test_help_lists_every_field_with_its_words(capsys):
 
 
 def test_help_and_version(capsys):
-  for words in ([], ["--help"], ["-h"], ["help"], ["train", "--help"]):
+  for line in (" ", "--help", "-h", "help", "train --help", "data list -h"):
+    words = line.split()
     code, out, err = run(capsys, *words)
     assert (code, err) == (0, "")
     assert out == cli.USAGE
@@ -251,3 +258,114 @@ def test_real_processes(tmp_path):
     assert done.returncode == code
     assert len((done.stdout + done.stderr).splitlines()) == 1
   assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_use_leaves_no_folder(capsys, tmp_path, monkeypatch):
+  def phases(config, data, say):
+    raise cli.UsageError("bad data")
+
+  method = dataclasses.replace(toy_tabular.METHOD, phases=phases)
+  there = tmp_path / "there"
+  there.mkdir()
+  for folder in (tmp_path / "new" / "run", there):
+    with pytest.raises(cli.UsageError, match="bad data"):
+      api.train(method, "tiny", workdir=folder, quiet=True)
+  assert not (tmp_path / "new" / "run").exists()
+  assert there.is_dir()
+
+
+def test_what_the_devices_must_divide_is_checked_first(tmp_path):
+  method = dataclasses.replace(
+    toy_tabular.METHOD, divided=("samples",), phases=None
+  )
+  with pytest.raises(
+    cli.UsageError,
+    match=r"samples is 50, a global batch .* 4 devices; 48 does",
+  ):
+    api.train(method, "tiny", workdir=tmp_path / "run", samples=50)
+  assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupted_run_says_its_folder(tmp_path):
+  def stop(event, step):
+    raise cli.Interrupted(2, "stopped; the same command goes on")
+
+  with pytest.raises(cli.Interrupted, match=r"goes on, with --workdir .*run"):
+    api.train(
+      "toy_tabular",
+      "tiny",
+      workdir=tmp_path / "run",
+      quiet=True,
+      observer=stop,
+    )
+
+
+def test_a_full_disk_in_one_line(tmp_path):
+  def full(event, step):
+    raise OSError(28, "No space left on device")
+
+  with pytest.raises(
+    cli.UsageError, match=r"cannot write .*run: No space left .*goes on from it"
+  ):
+    api.train(
+      "toy_tabular",
+      "tiny",
+      workdir=tmp_path / "run",
+      quiet=True,
+      observer=full,
+    )
+
+
+def test_a_summary_without_its_fields(capsys, finished, tmp_path):
+  text = (finished / "config.json").read_text()
+  (tmp_path / "config.json").write_text(text)
+  (tmp_path / "summary.json").write_text("{}")
+  words = [*TINY, "--samples", 50, "--workdir", tmp_path]
+  code, out, err = run(capsys, *words)
+  assert (code, out) == (2, "")
+  assert "summary.json cannot be read: compile_s is missing" in err
+  assert len(err.splitlines()) == 1
+
+
+def test_a_full_memory_in_one_line(capsys, monkeypatch):
+  def verb(error):
+    def fail(words):
+      raise error
+
+    monkeypatch.setattr(cli, "_list", fail)
+    return run(capsys, "list")
+
+  for error in (
+    MemoryError("Unable to allocate 9 TiB"),
+    RuntimeError("RESOURCE_EXHAUSTED: 9 TiB\nmore"),
+  ):
+    code, _, err = verb(error)
+    assert code == 2
+    assert "take smaller batches" in err
+    assert "9 TiB" in err
+    assert len(err.splitlines()) == 1
+  monkeypatch.setattr(cli, "_list", lambda words: 1 / 0)
+  with pytest.raises(ZeroDivisionError):
+    cli.main(["list"])
+
+
+def test_a_reader_that_leaves_early(tmp_path):
+  command = "from kd_jax.cli import main; main()"
+  child = subprocess.Popen(
+    [sys.executable, "-c", command, "list", "--losses"],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    env=processes.environment(),
+    cwd=tmp_path,
+  )
+  child.stdout.close()
+  assert child.stderr.read() == b""
+  child.stderr.close()
+  assert child.wait() == 141
+
+
+def test_losses_are_listed_once_each(capsys):
+  code, out, _ = run(capsys, "list", "--losses")
+  assert code == 0
+  assert "\nnt_xent(" in out
+  assert "nt_xentnt_xent" not in out

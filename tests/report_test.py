@@ -78,3 +78,24 @@ def test_figures_are_saved(run, tmp_path):
   assert [p.name for p in paths] == ["a.png", "b.png"]
   assert all(p.read_bytes()[1:4] == b"PNG" for p in paths)
   assert [p.name for p in report.save_figures(run)] == ["loss.png"]
+
+
+def test_tables_fit_a_narrow_terminal(monkeypatch):
+  rows = [["a " * 30, "b " * 30, "1"]]
+  monkeypatch.setattr(report, "_width", lambda: 60)
+  lines = report.render("T", ["x", "y", "z"], rows).splitlines()
+  assert max(map(len, lines)) == 60
+  assert all(line == line.rstrip() for line in lines)
+
+
+def test_the_width_is_the_terminals_if_there_is_one(monkeypatch):
+  assert report._width() == 118
+
+  class Terminal:
+    def isatty(self):
+      return True
+
+  monkeypatch.setattr(report.sys, "stdout", Terminal())
+  for columns, width in (("72", 72), ("300", 118)):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert report._width() == width

@@ -50,7 +50,7 @@ METHOD = Method(
   },
   claims=CLAIMS,
   reproduce_arms=ARMS,
-  settings_tried=dict.fromkeys(ARMS, 3),
+  settings_tried=dict.fromkeys(ARMS, 4),
   cases=CASES,
   divided=("batch_size", "score_batch_size"),
   apply=apply,

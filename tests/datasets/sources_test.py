@@ -188,3 +188,57 @@ def test_names(data):
 def test_unknown_split_of_a_name(dummies):
   with pytest.raises(DataError, match=r"digits has no split 'val'; .*test"):
     _load("digits", "val")
+
+
+def test_an_empty_class_folder(tmp_path):
+  root = _folder(tmp_path / "pets")
+  (root / "bird").mkdir()
+  with pytest.raises(DataError, match=r"class folder bird of .* has no images"):
+    _load(root)
+  assert len(_load(root, labelled=False)["image"]) == 12
+
+
+def test_a_folder_is_decoded_once(tmp_path):
+  root = _folder(tmp_path / "pets")
+  said = []
+  parts = [sources.load(root, s, say=said.append) for s in ("train", "test")]
+  assert [len(p["label"]) for p in parts] == [10, 2]
+  whole = _load(root)["image"]
+  np.testing.assert_array_equal(parts[1]["image"], whole[[4, 10]])
+  assert any("train: 10 to do" in line for line in said)
+  assert any("test: 2 to do" in line for line in said)
+
+
+def test_a_folder_resized_to_what_is_not_square(tmp_path):
+  root = _folder(tmp_path / "pets")
+  assert _load(root, image_size=(3, 7))["image"].shape == (12, 3, 7, 3)
+
+
+def test_sixteen_bits_are_refused(tmp_path):
+  root = _folder(tmp_path / "pets")
+  deep = Image.fromarray(np.full((4, 5), 60000, np.uint16))
+  deep.save(root / "dog" / "deep.png")
+  with pytest.raises(DataError, match=r"deep.png has more than 8 bits"):
+    _load(root)
+
+
+def test_a_label_that_the_images_cannot_fill():
+  label = _LABEL.copy()
+  label[3] = 10**9
+  with pytest.raises(DataError, match=r"label 3 .* 0 to 19 \(20 images\)"):
+    _load({"image": _IMAGE, "label": label})
+
+
+@pytest.mark.parametrize(
+  ("spec", "match"),
+  [
+    ("", "is empty"),
+    ("~no_such_user/x", "there is no folder ~no_such_user/x"),
+    ("no/such", "no data set is named 'no/such'.* nor is it a folder"),
+    ("mnist:99.9.9", "mnist has no configuration or version"),
+    ("mnist/x", "mnist has no configuration or version"),
+  ],
+)
+def test_names_that_are_nothing(data, spec, match):
+  with pytest.raises(DataError, match=match):
+    _load(spec)

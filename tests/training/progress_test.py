@@ -28,16 +28,17 @@ def clock(monkeypatch):
 def test_plain_lines(clock):
   out = io.StringIO()
   reporter = Reporter(out)
-  reporter.begin("[1/2] teacher", 100, 20)
+  reporter.begin("[1/2] teacher", 100, 10)
   clock.now = 5.0
-  reporter.update(30, {"loss": 0.5}, 8)
+  reporter.update(20, {"loss": 0.5}, 8)
   assert out.getvalue() == ""  # Not more often than every ten seconds.
-  clock.now = 20.0
+  clock.now = 25.0
   reporter.update(60, {"loss": 0.25}, 8)
-  # 40 steps in 20 s: 16 examples a second, 40 steps left take 20 s.
+  # 40 steps in 20 s: 16 examples a second, 40 steps left take 20 s. What came
+  # before the first news was compilation.
   line = "[1/2] teacher: step 60/100  loss 0.25  16 examples/s  20 s left\n"
   assert out.getvalue() == line
-  clock.now = 29.0
+  clock.now = 34.0
   reporter.update(70, {}, 8)
   reporter.say("news")
   reporter.close()
@@ -50,7 +51,9 @@ def test_a_bar_on_a_terminal(clock):
   reporter.say("before [any] phase")
   assert out.getvalue() == "before [any] phase\n"  # No bar yet to take away.
   reporter.begin("teacher", 100, 0)
-  clock.now = 10.0
+  clock.now = 60.0
+  reporter.update(10, {"loss": 0.7}, 1)
+  clock.now = 68.0
   reporter.update(50, {"loss": 0.5}, 1)
   reporter._bar.refresh()  # It paints itself ten times a second.
   reporter.say("beside the bar [x]")
@@ -74,6 +77,15 @@ def test_quiet(clock, out):
   reporter.say("b")
   reporter.close()
   assert out.getvalue() == ""
+
+
+def test_no_rate_from_the_time_of_compilation(clock):
+  out = io.StringIO()
+  reporter = Reporter(out)
+  reporter.begin("kd3", 100, 0)
+  clock.now = 60.0
+  reporter.update(1, {"loss": 0.5}, 8)
+  assert out.getvalue() == "kd3: step 1/100  loss 0.5\n"
 
 
 def test_durations():

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from kd_jax import fields
 from kd_jax.errors import UsageError
@@ -108,3 +109,30 @@ def test_images_of_another_size_are_refused_with_both_sizes():
   own = {"original": _own(label=np.arange(20) % 4), "web": _own(7, size=8)}
   with pytest.raises(UsageError, match=r"\(8, 8, 1\).*\(6, 6, 1\)"):
     data.load(CONFIG, 0, own, lambda line: None)
+
+
+def test_so_many_copies_that_they_fill_the_memory_are_refused():
+  for name in ("copies", "halves"):
+    config = fields.override(CONFIG, {name: 10**6})
+    with pytest.raises(UsageError, match="images, expected at most 1000000"):
+      data.digits_and_web(*_digits(), config, 0)
+
+
+def test_a_shift_as_large_as_the_images_is_refused():
+  own = {"original": _own(label=np.arange(20) % 4), "web": _own(7)}
+  config = fields.override(CONFIG, {"max_shift": 6})
+  with pytest.raises(UsageError, match="max_shift is 6; the images are 6x6"):
+    data.load(config, 0, own, lambda line: None)
+  config = fields.override(CONFIG, {"max_shift": 5})
+  assert data.load(config, 0, own, lambda line: None).classes == 4
+
+
+def test_a_folder_is_resized_to_images_that_are_not_square(tmp_path):
+  Image.new("L", (9, 9), 7).save(tmp_path / "0.png")
+  image = np.zeros((20, 8, 6, 1), np.uint8)
+  own = {
+    "original": {"image": image, "label": np.arange(20) % 4},
+    "web": str(tmp_path),
+  }
+  found = data.load(CONFIG, 0, own, lambda line: None)
+  assert found.web["image"].shape == (1, 8, 6, 1)
