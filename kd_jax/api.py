@@ -6,17 +6,13 @@ notebook calls. The defaults are the command's.
 
 import dataclasses
 import errno
-import json
 import pathlib
-import time
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
-from kd_jax import accel, fields, registry, report
+from kd_jax import accel, fields, registry, report, workdirs
 from kd_jax.errors import Interrupted, UsageError
 from kd_jax.experiment import Config, Method
 from kd_jax.training import run as running
@@ -167,11 +163,11 @@ def train(
   """
   method, preset, config = configure(method, preset, config, **values)
   data = dict(data or {})
-  workdir = pathlib.Path(workdir or _new_folder(method, preset))
+  workdir = pathlib.Path(workdir or workdirs.new_folder(method, preset))
   reporter = Reporter(quiet=quiet)
   try:
-    described = _describe(method, preset, config, data)
-    refuse_other(workdir, described)
+    described = workdirs.describe(method, preset, config, data)
+    workdirs.refuse_other(workdir, described)
     if (workdir / "summary.json").exists():
       run = open_run(workdir, method, data)
       reporter.say(f"{workdir} is finished; its result again:")
@@ -191,7 +187,7 @@ def train(
         tensorboard=tensorboard,
         observer=observer,
       )
-      summary = _summary(method, preset, config, result)
+      summary = workdirs.summarise(method, preset, config, result)
       run = Run(method, preset, config, workdir, summary, data)
       report.save_figures(run)
       running.write_json(workdir / "summary.json", summary)
@@ -230,7 +226,7 @@ def open_run(
     UsageError: if the folder holds no finished run.
   """
   workdir = pathlib.Path(workdir)
-  about = _read_json(workdir / "config.json")
+  about = workdirs.read_json(workdir / "config.json")
   if missing := {"method", "preset", "config"} - set(about):
     raise UsageError(
       f"{workdir / 'config.json'} cannot be read: {min(missing)} is missing"
@@ -242,10 +238,10 @@ def open_run(
     )
   config = fields.override(
     found.presets.get(about["preset"], found.presets[found.default]),
-    _untyped(about["config"]),
+    workdirs.flatten(about["config"]),
   )
   path = workdir / "summary.json"
-  summary = _read_json(path)
+  summary = workdirs.read_json(path)
   if missing := _SUMMARY - set(summary):
     raise UsageError(
       f"{path} cannot be read: {min(missing)} is missing; delete it, and "
@@ -313,113 +309,3 @@ def _check_devices(method: Method, config: Config) -> None:
 
 def _phases(method, config, data, say):
   return method.phases(config, data, say)
-
-
-def _new_folder(method: Method, preset: str) -> pathlib.Path:
-  stamp = time.strftime("%Y%m%d-%H%M%S")
-  return pathlib.Path("runs") / f"{method.name}-{preset}-{stamp}"
-
-
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-  try:
-    found = json.loads(path.read_text())
-    if not isinstance(found, dict):
-      raise ValueError("it is not a JSON object")
-    return found
-  except FileNotFoundError:
-    raise UsageError(
-      f"{path.parent} holds no finished run: {path.name} is missing"
-    ) from None
-  except (OSError, ValueError) as error:
-    raise UsageError(f"{path} cannot be read: {error}") from error
-
-
-def _untyped(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  """A JSON configuration as dotted names, its lists as tuples."""
-  flat: dict[str, Any] = {}
-  for name, value in config.items():
-    if isinstance(value, dict):
-      flat.update(_untyped(value, f"{prefix}{name}."))
-    else:
-      flat[prefix + name] = _tuples(value)
-  return flat
-
-
-def _tuples(value: Any) -> Any:
-  """JSON's lists as the tuples that a configuration holds."""
-  return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _describe(method, preset, config, data) -> dict[str, Any]:
-  """What `config.json` holds; the user's arrays by their checksum."""
-  given = {
-    role: {k: zlib.crc32(np.ascontiguousarray(v)) for k, v in value.items()}
-    if isinstance(value, Mapping)
-    else str(value)
-    for role, value in data.items()
-  }
-  described = {
-    "method": method.name,
-    "preset": preset,
-    "config": dataclasses.asdict(config),
-    "data": given,
-  }
-  return json.loads(json.dumps(described))
-
-
-def refuse_other(workdir: pathlib.Path, described: Mapping[str, Any]) -> None:
-  """Refuses a folder that holds a run of another configuration.
-
-  A run that stopped before its first checkpoint holds nothing to go on from: a
-  wrong argument can be put right in the same folder.
-
-  Args:
-    workdir: the folder.
-    described: this run's `config.json`.
-
-  Raises:
-    UsageError: shows the fields that differ.
-  """
-  path = workdir / "config.json"
-  if not path.exists():
-    return
-  there = _read_json(path)
-  before, now = _untyped(there), _untyped(dict(described))
-  before.pop("preset", None), now.pop("preset", None)
-  differing = [
-    f"{name.removeprefix('config.')}: {before.get(name)!r} there, "
-    f"{now.get(name)!r} here"
-    for name in sorted(set(before) | set(now))
-    if before.get(name) != now.get(name)
-  ]
-  if differing and _has_work(workdir):
-    raise UsageError(
-      f"{workdir} holds a run of another configuration "
-      f"({'; '.join(differing)}); choose another --workdir"
-    )
-
-
-def _has_work(workdir: pathlib.Path) -> bool:
-  saved = [workdir / "checkpoints", workdir / "products"]
-  there = any(any(folder.glob("*")) for folder in saved)
-  return there or (workdir / "summary.json").exists()
-
-
-def _summary(method, preset, config, result) -> dict[str, Any]:
-  clock = result["clock"]
-  summary = {
-    "method": method.name,
-    "preset": preset,
-    "config": dataclasses.asdict(config),
-    "seed": config.seed,
-    "steps": clock["steps"],
-    "examples": clock["examples"],
-    "devices": [d.device_kind for d in jax.devices()],
-    "compile_s": clock["compile"],
-    "train_s": clock["train"] + clock["epoch"],
-    "wall_s": clock["wall"],
-    "metrics": result["metrics"],
-  }
-  if result["per_seed"]:
-    summary["per_seed"] = result["per_seed"]
-  return summary

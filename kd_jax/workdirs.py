@@ -1,0 +1,178 @@
+"""What a run's folder says of itself: configuration, summary, whose it is."""
+
+import dataclasses
+import json
+import pathlib
+import time
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from kd_jax.errors import UsageError
+from kd_jax.experiment import Config, Method
+
+
+def new_folder(method: Method, preset: str) -> pathlib.Path:
+  """The default folder of a run that begins now.
+
+  Args:
+    method: the method.
+    preset: the preset's name.
+
+  Returns:
+    "runs/METHOD-PRESET-TIME".
+  """
+  stamp = time.strftime("%Y%m%d-%H%M%S")
+  return pathlib.Path("runs") / f"{method.name}-{preset}-{stamp}"
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+  """Reads one of the folder's JSON files.
+
+  Args:
+    path: the file.
+
+  Returns:
+    What it holds.
+
+  Raises:
+    UsageError: if it is not there or not a JSON object.
+  """
+  try:
+    found = json.loads(path.read_text())
+    if not isinstance(found, dict):
+      raise ValueError("it is not a JSON object")
+    return found
+  except FileNotFoundError:
+    raise UsageError(
+      f"{path.parent} holds no finished run: {path.name} is missing"
+    ) from None
+  except (OSError, ValueError) as error:
+    raise UsageError(f"{path} cannot be read: {error}") from error
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """A JSON configuration as dotted names, its lists as tuples.
+
+  Args:
+    config: the nested configuration.
+    prefix: what to put before each name.
+
+  Returns:
+    {"data.web": value, ...}.
+  """
+  flat: dict[str, Any] = {}
+  for name, value in config.items():
+    if isinstance(value, dict):
+      flat.update(flatten(value, f"{prefix}{name}."))
+    else:
+      flat[prefix + name] = _tuples(value)
+  return flat
+
+
+def _tuples(value: Any) -> Any:
+  """JSON's lists as the tuples that a configuration holds."""
+  return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def describe(
+  method: Method, preset: str, config: Config, data: Mapping[str, Any]
+) -> dict[str, Any]:
+  """What `config.json` holds.
+
+  Args:
+    method: the method.
+    preset: the preset's name.
+    config: the configuration.
+    data: the user's own data by role; arrays are told by their checksums.
+
+  Returns:
+    Plain data.
+  """
+  given = {
+    role: {k: zlib.crc32(np.ascontiguousarray(v)) for k, v in value.items()}
+    if isinstance(value, Mapping)
+    else str(value)
+    for role, value in data.items()
+  }
+  described = {
+    "method": method.name,
+    "preset": preset,
+    "config": dataclasses.asdict(config),
+    "data": given,
+  }
+  return json.loads(json.dumps(described))
+
+
+def refuse_other(workdir: pathlib.Path, described: Mapping[str, Any]) -> None:
+  """Refuses a folder that holds a run of another configuration.
+
+  A run that stopped before its first checkpoint holds nothing to go on from: a
+  wrong argument can be put right in the same folder.
+
+  Args:
+    workdir: the folder.
+    described: this run's `config.json`.
+
+  Raises:
+    UsageError: shows the fields that differ.
+  """
+  path = workdir / "config.json"
+  if not path.exists():
+    return
+  there = read_json(path)
+  before, now = flatten(there), flatten(dict(described))
+  before.pop("preset", None), now.pop("preset", None)
+  differing = [
+    f"{name.removeprefix('config.')}: {before.get(name)!r} there, "
+    f"{now.get(name)!r} here"
+    for name in sorted(set(before) | set(now))
+    if before.get(name) != now.get(name)
+  ]
+  if differing and _has_work(workdir):
+    raise UsageError(
+      f"{workdir} holds a run of another configuration "
+      f"({'; '.join(differing)}); choose another --workdir"
+    )
+
+
+def _has_work(workdir: pathlib.Path) -> bool:
+  saved = [workdir / "checkpoints", workdir / "products"]
+  there = any(any(folder.glob("*")) for folder in saved)
+  return there or (workdir / "summary.json").exists()
+
+
+def summarise(
+  method: Method, preset: str, config: Config, result: Mapping[str, Any]
+) -> dict[str, Any]:
+  """What `summary.json` holds.
+
+  Args:
+    method: the method.
+    preset: the preset's name.
+    config: the configuration.
+    result: what `training.run.execute` gave.
+
+  Returns:
+    Plain data.
+  """
+  clock = result["clock"]
+  summary = {
+    "method": method.name,
+    "preset": preset,
+    "config": dataclasses.asdict(config),
+    "seed": config.seed,
+    "steps": clock["steps"],
+    "examples": clock["examples"],
+    "devices": [d.device_kind for d in jax.devices()],
+    "compile_s": clock["compile"],
+    "train_s": clock["train"] + clock["epoch"],
+    "wall_s": clock["wall"],
+    "metrics": result["metrics"],
+  }
+  if result["per_seed"]:
+    summary["per_seed"] = result["per_seed"]
+  return summary
