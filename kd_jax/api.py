@@ -175,6 +175,10 @@ def train(
     accel.start()
     _check_devices(method, config)
     with running.claim_folder(workdir):
+      reporter.say(
+        f"{method.name} {preset} in {workdir}; the first time it "
+        "compiles for a minute or two"
+      )
       phases = _phases(method, config, data, reporter.say)
       running.write_json(workdir / "config.json", described)
       result = running.execute(

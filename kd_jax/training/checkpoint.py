@@ -110,7 +110,7 @@ def write(path: pathlib.Path, tree: PyTree, about: Mapping[str, Any]) -> None:
     reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
     raise UsageError(
       f"cannot write {path}: {reason}. What was saved before is whole; free "
-      "some space and start the same command again to go on"
+      "some space and give the same command with this --workdir to go on"
     ) from error
 
 
@@ -223,8 +223,8 @@ def _delete(path: pathlib.Path) -> None:
 
 def _damaged(path: pathlib.Path, what: str) -> str:
   return (
-    f"{path} is damaged ({what} cannot be read): delete that folder and start "
-    "the same command again to go on from what was saved before"
+    f"{path} is damaged ({what} cannot be read): delete that folder and give "
+    "the same command with this --workdir to go on from what was saved before"
   )
 
 

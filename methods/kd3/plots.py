@@ -68,7 +68,7 @@ def arms(metrics: Mapping[str, float], names: Sequence[str]) -> Any:
   axes.set_xticks(np.arange(len(names)) + 0.4 - width / 2, names, rotation=20)
   axes.set_ylim(max(0.0, lowest - 0.1), 1.0)
   axes.set_ylabel("accuracy")
-  axes.legend(loc="lower right")
+  axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(kinds))
   return figure
 
 
@@ -131,7 +131,7 @@ def kept_and_thrown(
   rows = np.asarray(product["web"])[np.asarray(product["order"])]
   front = int(product["front"])
   parts = {"kept": rows[:front], "thrown": rows[front:count]}
-  figure = report.new_figure(10, 5)
+  figure = report.new_figure(10, 3)
   for axes, (name, part) in zip(
     figure.subplots(1, 2), parts.items(), strict=True
   ):
