@@ -15,9 +15,11 @@ HERE = pathlib.Path(__file__).parent
 
 
 def environment():
+  # An empty part would stand for the working directory: the checkout.
+  path = [str(HERE), os.environ.get("PYTHONPATH", "")]
   return {
     **os.environ,
-    "PYTHONPATH": f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+    "PYTHONPATH": os.pathsep.join(filter(None, path)),
     "JAX_PLATFORMS": "cpu",
     "COLUMNS": "118",
   }
