@@ -171,7 +171,7 @@ def _host_share(
 
   Loop and bare program take turns, because the machine's speed drifts.
   """
-  steps = min(4 * STRETCH, max(1, round(seconds / 10 / step)))
+  steps = min(4 * STRETCH, max(1, round(seconds / 3 / step)))
   phase = dataclasses.replace(phase, steps=steps, epoch=None, evaluations={})
   shares = []
   programs: dict[Any, Any] = {}
