@@ -218,3 +218,18 @@ def test_selection_records_what_it_did_and_relevance_decides_nothing(
   np.testing.assert_allclose(record["tau_c"], tau)
   other, _ = select(state, {**columns, "relevant": ~columns["relevant"]})
   np.testing.assert_array_equal(new.order, other.order)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_training_and_selection_lower_for_accelerators(
+  config, columns, make_state, platform
+):
+  step = pipeline.from_columns(
+    steps.make_train_step(config), config.batch_size, draw=selection.draw
+  )
+  for fn in (step, selection.make_select(config)):
+    lifted = accel.data_parallel(fn, mode="shard_map", data="replicated")
+    exported = lifted.export(make_state(config), dict(columns), [platform])
+    assert exported.platforms == (platform,)
+    assert exported.nr_devices == 4
+    assert "all_" in exported.mlir_module()
