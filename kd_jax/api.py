@@ -175,10 +175,7 @@ def train(
     accel.start()
     _check_devices(method, config)
     with running.claim_folder(workdir):
-      reporter.say(
-        f"{method.name} {preset} in {workdir}; the first time it "
-        "compiles for a minute or two"
-      )
+      reporter.say(f"{method.name} {preset} in {workdir}")
       phases = _phases(method, config, data, reporter.say)
       running.write_json(workdir / "config.json", described)
       result = running.execute(

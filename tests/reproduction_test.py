@@ -167,7 +167,8 @@ def test_an_eta_comes_first(capsys, tmp_path):
     "toy_tabular tiny: 2 seeds x 2 arms (decay, constant), about 4 min 0 s on "
     "two CPU cores"
   )
-  assert lines[1].startswith("seed 1000 done, 1/2; ")
+  assert lines[1] == f"toy_tabular tiny in {tmp_path / 'seed-1000'}"
+  assert lines[2].startswith("seed 1000 done, 1/2; ")
   assert "everything is in" in lines[-1]
 
 
