@@ -65,7 +65,6 @@ def test_a_half_line_is_no_row(tmp_path):
 
 
 def test_tensorboard_has_the_numbers(tmp_path):
-  pytest.importorskip("tensorboardX")
   run = kd_jax.train(
     toy_tabular.METHOD,
     "tiny",
