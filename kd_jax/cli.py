@@ -19,6 +19,7 @@ kd-jax: papers' methods in JAX, each with its baselines and its claims.
       --tensorboard   event files too      --quiet   no progress
   kd-jax evaluate METHOD --workdir DIR          measures a finished run anew
   kd-jax reproduce METHOD [PRESET] [--seeds 5] [--workdir DIR] [--field value]
+      --first-seed 1000   seeds that were seen before are not fresh
   kd-jax benchmark [METHOD ...] [--seconds 3] [--json FILE]
   kd-jax data list | build NAME [--manual-dir DIR] | show NAME [--out FILE]
 
@@ -199,7 +200,7 @@ def _evaluate(words: list[str]) -> None:
 
 def _reproduce(words: list[str]) -> None:
   names, options, left = _split(
-    words, (1, 2), workdir=str, quiet=bool, seeds=int
+    words, (1, 2), workdir=str, quiet=bool, seeds=int, first_seed=int
   )
   from kd_jax.reproduction import reproduce
 

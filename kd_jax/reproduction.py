@@ -37,6 +37,7 @@ def reproduce(
   preset: str | None = None,
   *,
   seeds: int = 5,
+  first_seed: int = FIRST_SEED,
   workdir: str | pathlib.Path | None = None,
   config: Config | None = None,
   arms: Sequence[str] | None = None,
@@ -50,7 +51,8 @@ def reproduce(
   Args:
     method: its name.
     preset: one of its presets; its default if None.
-    seeds: how many; they start at 1000.
+    seeds: how many.
+    first_seed: the first of them; those that were seen before are not fresh.
     workdir: the folder; "runs/METHOD-PRESET-reproduce" by default.
     config: a whole configuration instead of a preset.
     arms: which arms; all that the claims need if None.
@@ -70,7 +72,7 @@ def reproduce(
     raise UsageError(f"--seeds is {seeds}; an interval needs at least 2")
   if arms is None:
     arms = method.reproduce_arms or tuple(method.arms)
-  config = dataclasses.replace(config, arms=tuple(arms))
+  config = dataclasses.replace(config, arms=tuple(arms), seed=first_seed)
   folder = pathlib.Path(workdir or f"runs/{method.name}-{preset}-reproduce")
   say = Reporter(quiet=quiet).say
   say(_eta(method, preset, seeds, config.arms))
@@ -89,7 +91,7 @@ def reproduce(
   result = {
     "method": method.name,
     "preset": preset,
-    "seeds": [FIRST_SEED + i for i in range(seeds)],
+    "seeds": [config.seed + i for i in range(seeds)],
     "minutes": minutes,
     "device": jax.devices()[0].device_kind,
     "claims": claims,
@@ -131,7 +133,7 @@ def _eta(method, preset, seeds, arms) -> str:
 def _runs(method, preset, config, seeds, folder, say, quiet) -> list[api.Run]:
   programs: dict[Any, Any] = {}
   if method.seeds_in_run:
-    config = dataclasses.replace(config, seed=FIRST_SEED, seeds=seeds)
+    config = dataclasses.replace(config, seeds=seeds)
     return [
       api.train(
         method, preset, config=config, workdir=folder / "all", quiet=quiet
@@ -140,7 +142,7 @@ def _runs(method, preset, config, seeds, folder, say, quiet) -> list[api.Run]:
   runs = []
   begin = time.monotonic()
   for i in range(seeds):
-    one = dataclasses.replace(config, seed=FIRST_SEED + i)
+    one = dataclasses.replace(config, seed=config.seed + i)
     runs.append(
       api.train(
         method,

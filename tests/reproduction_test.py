@@ -172,6 +172,14 @@ def test_an_eta_comes_first(capsys, tmp_path):
   assert "everything is in" in lines[-1]
 
 
+def test_seeds_begin_where_they_are_told_to(tmp_path):
+  how = {"seeds": 2, "first_seed": 7, "quiet": True, "samples": 20}
+  reproduce(toy_tabular.METHOD, "tiny", workdir=tmp_path, **how)
+  claim = json.loads((tmp_path / "claim.json").read_text())
+  assert claim["seeds"] == [7, 8]
+  assert api.open_run(tmp_path / "seed-8", toy_tabular.METHOD).config.seed == 8
+
+
 def test_claims_of_arms_that_did_not_run_are_left_out(tmp_path):
   how = {"seeds": 2, "workdir": tmp_path, "quiet": True, "samples": 20}
   found = reproduce(toy_tabular.METHOD, "tiny", arms=("decay",), **how)
