@@ -75,6 +75,28 @@ class Run:
     """The closing table as text."""
     return report.table(self)
 
+  def ask(self, question: str, text: str = "") -> str:
+    """Asks what the method's `evaluate` answers.
+
+    Args:
+      question: the option's name ("query").
+      text: its value.
+
+    Returns:
+      The answer, as text to print.
+
+    Raises:
+      UsageError: for a question that the method does not know, or that makes
+        no sense to it.
+    """
+    known = self.method.answers
+    if question not in known:
+      near = (
+        registry.nearest(question, list(known)) if known else "there is none"
+      )
+      raise UsageError(f"{self.method.name} answers no {question!r}; {near}")
+    return known[question].run(self, text)
+
 
 def configure(
   method: str | Method,

@@ -17,7 +17,8 @@ kd-jax: papers' methods in JAX, each with its baselines and its claims.
   kd-jax train METHOD [PRESET] [--field value]  runs a method and its baselines
       --workdir DIR   its folder; the same command goes on from where it stopped
       --tensorboard   event files too      --quiet   no progress
-  kd-jax evaluate METHOD --workdir DIR          measures a finished run anew
+  kd-jax evaluate METHOD [--workdir DIR]        measures a finished run anew
+      (the newest in runs/ by default), or asks what METHOD --help lists
   kd-jax reproduce METHOD [PRESET] [--seeds 5] [--workdir DIR] [--field value]
       --first-seed 1000   seeds that were seen before are not fresh
   kd-jax benchmark [METHOD ...] [--seconds 3] [--json FILE]
@@ -88,7 +89,8 @@ def _run(words: list[str]) -> int:
       f"there is no verb {words[0]!r}; there is: {', '.join(verbs)}"
     )
   helps = ("-h", "--help")
-  named = words[0] in ("train", "reproduce") and words[1:2] != []
+  shows = ("train", "reproduce", "evaluate")
+  named = words[0] in shows and words[1:2] != []
   # "train METHOD --help" shows the method's fields.
   if any(w in helps for w in (words[1:2] if named else words)):
     print(USAGE, end="")
@@ -187,15 +189,28 @@ def _train(words: list[str]) -> None:
 
 
 def _evaluate(words: list[str]) -> None:
-  names, options, left = _split(words, (1, 1), workdir=str)
-  _nothing_left(left)
-  if "workdir" not in options:
-    raise UsageError("evaluate needs --workdir DIR, the folder of a run")
-  from kd_jax import api, report
+  from kd_jax import api, registry, report, workdirs
 
-  found = api.evaluate(names[0], options["workdir"])
+  named = words and not words[0].startswith("-")
+  method = registry.find(words[0]) if named else None
+  asked = method.answers if method else {}
+  kinds = {name: bool if a.flag else str for name, a in asked.items()}
+  names, options, left = _split(words, (1, 1), workdir=str, **kinds)
+  if "--help" in left or "-h" in left:
+    print(f"kd-jax evaluate {names[0]} [--workdir DIR]")
+    for name, answer in asked.items():
+      print(f"  --{name}{'' if answer.flag else ' TEXT'}\n      {answer.help}")
+    return
+  _nothing_left(left)
+  workdir = options.pop("workdir", None) or str(workdirs.newest(method))
+  if options:
+    run = api.open_run(workdir, method)
+    for name, value in options.items():
+      print(run.ask(name, "" if value is True else value), end="")
+    return
+  found = api.evaluate(method, workdir)
   rows = [[name, report.number(value)] for name, value in found.items()]
-  print(report.render(options["workdir"], ["metric", "value"], rows), end="")
+  print(report.render(workdir, ["metric", "value"], rows), end="")
 
 
 def _reproduce(words: list[str]) -> None:

@@ -99,6 +99,11 @@ class Phase:
     fused: whether steps are fused into one dispatch. A step that trains a
       convolution must not be on the CPU (see `accel.one_step`).
     batch_size: examples per step, for the rates.
+    split: for states that are too large, or hold too many members, for one
+      device: from the state to a tree of bools with its structure, true where
+      the first axis of a leaf is divided over the devices. The step then sees
+      its own rows of these leaves, and says by name (`accel`) what it needs of
+      the others'. Such a phase is lifted by shard_map whatever the mode.
   """
 
   name: str
@@ -115,6 +120,7 @@ class Phase:
   arm: str = ""
   fused: bool = True
   batch_size: int = 1
+  split: Callable[[PyTree], PyTree] | None = None
 
   @property
   def key(self) -> str:
@@ -175,6 +181,37 @@ class Claim:
 
 
 @dataclasses.dataclass(frozen=True)
+class Peer:
+  """The same step in another library, timed in the same process.
+
+  Attributes:
+    name: the library and its version, or what the plain statement is.
+    make: gives `run(n)`, which takes n of the same steps (the same shapes, the
+      same work) and returns when they are done. It may raise ImportError where
+      the library is not installed.
+  """
+
+  name: str
+  make: Callable[[], Callable[[int], None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+  """A question that `evaluate` answers about a finished run.
+
+  Attributes:
+    run: `(run, text) -> text to print`; UsageError for a question that makes no
+      sense.
+    help: a line that says what is asked and how.
+    flag: whether the option takes no value.
+  """
+
+  run: Callable[[Any, str], str]
+  help: str
+  flag: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Case:
   """One row of the benchmark.
 
@@ -184,6 +221,7 @@ class Case:
     flops: model FLOPs of one step by formula; None where a step has none.
     dtype: what the products run in, for the peak.
     accelerator: whether a CPU is too slow for it, and leaves it out.
+    peers: the same step in other libraries.
   """
 
   name: str
@@ -191,6 +229,7 @@ class Case:
   flops: Callable[[], float | None] = lambda: None
   dtype: str = "float32"
   accelerator: bool = False
+  peers: Sequence[Peer] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,6 +259,8 @@ class Method:
     divided: names of the fields that the number of devices must divide.
     seeds_in_run: whether one run holds all seeds (its metrics have an axis);
       its config then has a field `seeds`.
+    answers: questions to a finished run by option name ("query" is asked by
+      `kd-jax evaluate METHOD --query TEXT` and `run.ask("query", TEXT)`).
   """
 
   name: str
@@ -243,3 +284,4 @@ class Method:
   plots: Callable[[Any], Mapping[str, Any]] | None = None
   divided: tuple[str, ...] = ()
   seeds_in_run: bool = False
+  answers: Mapping[str, Answer] = dataclasses.field(default_factory=dict)

@@ -52,7 +52,7 @@ def benchmark(
     say: takes a line of news.
 
   Returns:
-    A row per case.
+    A row per case and installed peer; one for a case without.
 
   Raises:
     UsageError: for an unknown method.
@@ -66,25 +66,31 @@ def benchmark(
         say(f"{method.name}: {case.name} is left to accelerators")
         continue
       say(f"{method.name}: {case.name}")
-      rows.append(time_case(method.name, case, seconds=seconds, mode=mode))
+      rows += time_case(method.name, case, seconds=seconds, mode=mode, say=say)
   if json_file is not None:
     pathlib.Path(json_file).write_text(json.dumps(rows, indent=2) + "\n")
   return rows
 
 
 def time_case(
-  method: str, case: Case, *, seconds: float, mode: accel.Mode = "auto"
-) -> Row:
-  """Times one case.
+  method: str,
+  case: Case,
+  *,
+  seconds: float,
+  mode: accel.Mode = "auto",
+  say: Callable[[str], None] = lambda line: None,
+) -> list[Row]:
+  """Times one case, and each of its peers beside it.
 
   Args:
     method: the method's name, for the row.
     case: the case.
     seconds: how long it is timed.
     mode: how its step is lifted.
+    say: takes a line of news.
 
   Returns:
-    The row: measures are numbers or None.
+    A row per peer that is installed, or one: measures are numbers or None.
   """
   phase = case.make()
   bare = _Bare(phase, mode)
@@ -95,7 +101,7 @@ def time_case(
   devices = jax.devices()
   top = peak(devices[0].device_kind, case.dtype)
   use = flops / step / (top * len(devices)) if flops and top else None
-  return {
+  row = {
     "method": method,
     "case": case.name,
     "device": devices[0].device_kind,
@@ -111,6 +117,34 @@ def time_case(
     "peer": None,
     "ratio_to_peer": None,
   }
+  rows = []
+  for peer_ in case.peers:
+    try:
+      run = peer_.make()
+    except ImportError as error:
+      say(f"no {peer_.name}: {error}; pip install 'kd-jax[peers]' brings it")
+      continue
+    say(f"  beside {peer_.name}")
+    ratio = _ratio(bare, run, seconds)
+    rows.append({**row, "peer": peer_.name, "ratio_to_peer": ratio})
+  return rows or [row]
+
+
+def _ratio(bare: "_Bare", run: Callable[[int], None], seconds: float) -> float:
+  """The peer's seconds per step over ours, the two taking turns."""
+
+  def timed(n):
+    begin = time.perf_counter()
+    run(n)
+    return time.perf_counter() - begin
+
+  timed(1)  # Whatever it compiles or allocates.
+  each = seconds / 6
+  ours = max(1, round(each / bare.steps(1)))
+  theirs = max(1, round(each / timed(1)))
+  return statistics.median(
+    (timed(theirs) / theirs) / (bare.steps(ours) / ours) for _ in range(5)
+  )
 
 
 class _Bare:
@@ -118,10 +152,14 @@ class _Bare:
 
   def __init__(self, phase: Phase, mode: accel.Mode):
     self.fused = phase.fused
-    self.state = accel.place(jax.jit(phase.init)({}, np.uint32(0)))
+    state = jax.jit(phase.init)({}, np.uint32(0))
+    split = phase.split(state) if phase.split else None
+    self.state = accel.place(state, split=split)
     self.data = accel.place(phase.data)
     fuse = accel.scan_steps if phase.fused else accel.one_step
-    lifted = accel.data_parallel(fuse(phase.step), mode=mode, data="replicated")
+    lifted = accel.data_parallel(
+      fuse(phase.step), mode=mode, data="replicated", split=split
+    )
     begin = time.perf_counter()
     self.run = lifted.compile(self.state, self._input(1))
     self.compile_s = time.perf_counter() - begin
@@ -231,6 +269,9 @@ def table(rows: Sequence[Row]) -> str:
       share(row["mfu"]),
       report.number((row["peak_bytes"] or float("nan")) / 2**20),
       share(row["host_share"]),
+      f"{report.number(row['ratio_to_peer'])} x {row['peer']}"
+      if row["peer"]
+      else "-",
     ]
     for row in rows
   ]
@@ -245,5 +286,6 @@ def table(rows: Sequence[Row]) -> str:
     "MFU",
     "MiB",
     "not the step",
+    "as fast as",
   ]
   return report.render("a step", header, cells)

@@ -29,6 +29,31 @@ def new_folder(method: Method, preset: str) -> pathlib.Path:
   return pathlib.Path("runs") / f"{method.name}-{preset}-{stamp}"
 
 
+def newest(method: Method) -> pathlib.Path:
+  """The finished run that began last, among the default folders.
+
+  Args:
+    method: the method.
+
+  Returns:
+    Its folder.
+
+  Raises:
+    UsageError: if there is none.
+  """
+  pattern = f"{method.name}-*-*/summary.json"
+  found = sorted(
+    (p.parent for p in pathlib.Path("runs").glob(pattern)),
+    key=lambda folder: folder.name.split("-")[-2:],
+  )
+  if not found:
+    raise UsageError(
+      f"runs holds no finished run of {method.name}; kd-jax train "
+      f"{method.name} makes one, or --workdir DIR names it"
+    )
+  return found[-1]
+
+
 def read_json(path: pathlib.Path) -> dict[str, Any]:
   """Reads one of the folder's JSON files.
 

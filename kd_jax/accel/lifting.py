@@ -96,12 +96,14 @@ def data_parallel(
   devices: Sequence[jax.Device] | None = None,
   data: Literal["sharded", "replicated"] = "sharded",
   donate: bool = True,
+  split: PyTree = None,
 ) -> Lifted:
   """Lifts `step(state, data, *, axis_name=None)` to all devices.
 
   Args:
     step: a pure function. Every array it returns must be the same on every
-      device (gathered, meaned or summed over `axis_name`).
+      device (gathered, meaned or summed over `axis_name`), but for the leaves
+      of the state that are split.
     mode: "auto" takes plain jit on one device, pmap on several, and shard_map
       on several hosts (there pmap hands the state back host-local, and a second
       call with donation fails). "jit" is one program over a sharded batch.
@@ -109,6 +111,11 @@ def data_parallel(
     data: "sharded" splits the first axis of every array of `data` over the
       devices; "replicated" gives each device all of it (columns to draw from).
     donate: whether the state's buffers are reused for the new state.
+    split: a tree of bools with the state's structure, true where the first axis
+      of a leaf is divided over the devices (rows of a table, members of an
+      ensemble); the step must then return `(state, the rest)`. Several devices
+      run it by shard_map, whatever the mode: pmap would need such a state
+      stacked, and jit has no axis name.
 
   Returns:
     The lifted step.
@@ -126,9 +133,12 @@ def data_parallel(
     raise ValueError(
       f"mode is {mode!r}; it is one of auto, jit, pmap, shard_map"
     )
+  if split is not None and len(devices) > 1:
+    mode = "shard_map"
   lift = {"jit": _lift_jit, "pmap": _lift_pmap, "shard_map": _lift_shard_map}
+  more = {} if split is None or mode != "shard_map" else {"split": split}
   call, prepare = lift[mode](
-    step, devices, data == "sharded", (0,) if donate else ()
+    step, devices, data == "sharded", (0,) if donate else (), **more
   )
   return Lifted(call, prepare, mode, devices)
 
@@ -234,8 +244,12 @@ def _split(n):
   return split
 
 
-def _lift_shard_map(step, devices, sharded, donate):
+def _lift_shard_map(step, devices, sharded, donate, split=None):
   m = mesh(devices)
+  whole, rows = P(), P(AXIS)
+  state = whole
+  if split is not None:
+    state = jax.tree.map(lambda divided: rows if divided else whole, split)
 
   def body(state, data):
     return step(state, data, axis_name=AXIS)
@@ -246,8 +260,8 @@ def _lift_shard_map(step, devices, sharded, donate):
     jax.shard_map(
       body,
       mesh=m,
-      in_specs=(P(), P(AXIS) if sharded else P()),
-      out_specs=P(),
+      in_specs=(state, rows if sharded else whole),
+      out_specs=whole if split is None else (state, whole),
       check_vma=False,
     ),
     donate_argnums=donate,

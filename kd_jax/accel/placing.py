@@ -24,7 +24,11 @@ def mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
   )
 
 
-def place(tree: T, devices: Sequence[jax.Device] | None = None) -> T:
+def place(
+  tree: T,
+  devices: Sequence[jax.Device] | None = None,
+  split: PyTree = None,
+) -> T:
   """Copies every array to every device, once.
 
   Columns that are not placed travel with every call, and a state that is not
@@ -33,25 +37,35 @@ def place(tree: T, devices: Sequence[jax.Device] | None = None) -> T:
   Args:
     tree: arrays, on the host or on devices.
     devices: where to; all devices by default.
+    split: a tree of bools with the same structure, true where the first axis of
+      an array is divided over the devices instead.
 
   Returns:
     The same tree, replicated. Never the caller's own buffers, so that a step
     which donates its state cannot delete what the caller still holds.
+
+  Raises:
+    UsageError: (a ValueError) if the devices do not divide a split array.
   """
-  sharding = NamedSharding(mesh(devices), P())
+  m = mesh(devices)
+  whole, rows = NamedSharding(m, P()), NamedSharding(m, P(AXIS))
 
   # device_put keeps the buffer of an array that is there already, and on the
   # CPU that of a NumPy array, whatever its may_alias says: copied first.
-  on_host = sharding.mesh.devices.flat[0].platform == "cpu"
+  on_host = m.devices.flat[0].platform == "cpu"
 
-  def put(x):
+  def put(x, divided=False):
+    if divided:
+      check_rows(x, m.size)
     if isinstance(x, jax.Array):
       x = x.copy()
     elif on_host:
       x = np.array(x)
-    return jax.device_put(x, sharding)
+    return jax.device_put(x, rows if divided else whole)
 
-  return jax.tree.map(put, tree)
+  if split is None:
+    return jax.tree.map(put, tree)
+  return jax.tree.map(put, tree, split)
 
 
 def check_replicated(tree: PyTree) -> None:

@@ -137,7 +137,8 @@ class PhaseLoop:
     if phase.epoch:
       same = phase.epoch.data is phase.data  # One copy on the devices.
       self.epoch_data = self.data if same else accel.place(phase.epoch.data)
-    state = accel.place(state)
+    self.split = phase.split(state) if phase.split else None
+    state = accel.place(state, split=self.split)
     session.reporter.begin(self.title, phase.steps, step)
     session.observer("phase", step)
     while step < phase.steps:
@@ -169,6 +170,7 @@ class PhaseLoop:
       state,
       self.epoch_data,
       data="replicated",
+      split=self.split,
     )
     with session.clock.on("epoch"):
       state, record = run(state, self.epoch_data)
@@ -187,6 +189,7 @@ class PhaseLoop:
         state,
         data,
         data="replicated",
+        split=self.split,
       )
       with session.clock.on("train"):
         state, outputs = run(state, data)
@@ -217,6 +220,7 @@ class PhaseLoop:
       state,
       data,
       data="sharded" if sharded else "replicated",
+      split=self.split,
     )
     outputs = []
     with session.clock.on("train"):
@@ -239,7 +243,10 @@ class PhaseLoop:
       values = self.window.means()
       session.writer.write("train", phase.arm, phase.name, step, values)
     if config.eval_every and step % config.eval_every == 0 and not last:
-      values = evaluate(phase, phase.product(state), session, self.tables)
+      product = phase.product(state)
+      if phase.split:  # Measured whole.
+        product = accel.place(product)
+      values = evaluate(phase, product, session, self.tables)
       session.writer.write("eval", phase.arm, phase.name, step, values)
     session.observer("step", step)
     due = config.save_every and step % config.save_every == 0
