@@ -33,7 +33,7 @@ def render(
   Returns:
     The text, without colours.
   """
-  table = Table(title=title, title_justify="left", header_style="")
+  table = Table(header_style="")
   for place, name in enumerate(header):
     table.add_column(
       name, justify="left" if place < texts else "right", overflow="fold"
@@ -43,7 +43,8 @@ def render(
   out = io.StringIO()
   Console(file=out, width=_width(), color_system=None).print(table)
   lines = (line.rstrip() for line in out.getvalue().splitlines())
-  return "\n".join(lines) + "\n"
+  # The table's own title would be folded to the table's width.
+  return "\n".join([title, *lines]) + "\n"
 
 
 def _width() -> int:

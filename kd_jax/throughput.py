@@ -245,7 +245,7 @@ def _loop_seconds(
 
 
 def table(rows: Sequence[Row]) -> str:
-  """The rows as a table.
+  """The rows as tables: what a step costs, and how it stands beside peers.
 
   Args:
     rows: what `benchmark` gave.
@@ -253,39 +253,50 @@ def table(rows: Sequence[Row]) -> str:
   Returns:
     The text.
   """
+  cases = {(row["method"], row["case"]): row for row in rows}
+  text = report.render(
+    "a step", list(_COLUMNS), list(map(_cells, cases.values()))
+  )
+  beside = [
+    [_title(row), row["peer"], report.number(row["ratio_to_peer"])]
+    for row in rows
+    if row["peer"]
+  ]
+  header = ["case", "peer", "times as fast"]
+  return text + (report.render("peers", header, beside) if beside else "")
 
+
+_COLUMNS = (
+  "case",
+  "device",
+  "compile s",
+  "p50 ms",
+  "p90 ms",
+  "ex/s/device",
+  "GFLOP/step",
+  "MFU",
+  "MiB",
+  "not the step",
+)
+
+
+def _title(row: Row) -> str:
+  return f"{row['method']}: {row['case']}"
+
+
+def _cells(row: Row) -> list[str]:
   def share(value):
     return "-" if value is None else f"{100 * value:.1f} %"
 
-  cells = [
-    [
-      f"{row['method']}: {row['case']}",
-      f"{row['device']} x {row['devices']}",
-      f"{row['compile_s']:.1f}",
-      f"{row['step_ms_p50']:.2f}",
-      f"{row['step_ms_p90']:.2f}",
-      f"{row['examples_per_s_per_device']:,.0f}",
-      report.number((row["model_flops_per_step"] or float("nan")) / 1e9),
-      share(row["mfu"]),
-      report.number((row["peak_bytes"] or float("nan")) / 2**20),
-      share(row["host_share"]),
-      f"{report.number(row['ratio_to_peer'])} x {row['peer']}"
-      if row["peer"]
-      else "-",
-    ]
-    for row in rows
+  return [
+    _title(row),
+    f"{row['device']} x {row['devices']}",
+    f"{row['compile_s']:.1f}",
+    f"{row['step_ms_p50']:.2f}",
+    f"{row['step_ms_p90']:.2f}",
+    f"{row['examples_per_s_per_device']:,.0f}",
+    report.number((row["model_flops_per_step"] or float("nan")) / 1e9),
+    share(row["mfu"]),
+    report.number((row["peak_bytes"] or float("nan")) / 2**20),
+    share(row["host_share"]),
   ]
-  header = [
-    "case",
-    "device",
-    "compile s",
-    "p50 ms",
-    "p90 ms",
-    "ex/s/device",
-    "GFLOP/step",
-    "MFU",
-    "MiB",
-    "not the step",
-    "as fast as",
-  ]
-  return report.render("a step", header, cells)

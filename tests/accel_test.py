@@ -135,6 +135,59 @@ def test_a_batch_that_devices_do_not_divide(mode):
     drawn(accel.place(toy_net.create_state()), COLUMNS)
 
 
+def shifted_sum(state, data, *, axis_name=None):
+  """Each row of a table meets the mean over all rows, on whatever device."""
+  rows = state["table"]
+  total = accel.sum(rows.sum(0, keepdims=True), axis_name)
+  count = accel.sum(jnp.float32(len(rows)), axis_name)
+  new = {
+    "table": rows * data + total / count,
+    "step": state["step"] + 1,
+  }
+  return new, {"loss": mean(total.sum())}
+
+
+SPLIT = {"table": True, "step": False}
+
+
+def make_table():
+  table = np.arange(24, dtype=np.float32).reshape(8, 3)
+  return {"table": table, "step": np.int32(0)}
+
+
+@pytest.mark.parametrize("mode", ["auto", *MODES])
+@pytest.mark.parametrize("scan", [False, True])
+def test_split_rows_are_the_whole_tables(mode, scan):
+  step = accel.scan_steps(shifted_sum) if scan else shifted_sum
+  data = np.float32(0.5)
+  inputs = (data, np.int32(3)) if scan else data
+  found = []
+  for devices in (FOUR[:1], FOUR):
+    lifted = accel.data_parallel(
+      step, mode=mode, devices=devices, data="replicated", split=SPLIT
+    )
+    state = accel.place(make_table(), devices, split=SPLIT)
+    shapes = {s.data.shape for s in state["table"].addressable_shards}
+    assert shapes == {(8 // len(devices), 3)}
+    for _ in range(1 if scan else 3):
+      state, metrics = lifted(state, accel.place(inputs, devices))
+    assert {s.data.shape for s in state["table"].addressable_shards} == shapes
+    found.append(jax.device_get((state, metrics)))
+  assert lifted.mode == "shard_map"
+  assert int(found[0][0]["step"]) == 3
+  close(*found)
+  table = make_table()["table"]
+  for _ in range(3):
+    table = table * 0.5 + table.mean(0, keepdims=True)
+  close(found[1][0]["table"], table)
+
+
+def test_rows_that_devices_do_not_divide_are_not_split():
+  table = {"table": np.zeros((6, 3)), "step": np.int32(0)}
+  with pytest.raises(UsageError, match=r"6 rows .* over 4 devices"):
+    accel.place(table, FOUR, split=SPLIT)
+
+
 def test_modes():
   def step(state, data, *, axis_name=None):
     return state, data

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
@@ -7,7 +8,9 @@ import processes
 import pytest
 import toy_tabular
 
+import kd_jax
 from kd_jax import api, cli, fields
+from kd_jax.errors import UsageError
 
 TINY = ["train", "toy_tabular", "tiny"]
 
@@ -52,7 +55,11 @@ BAD = {
   "eval": ("train toy_tabular --eval-every -1", "eval_every is -1"),
   "seed": ("train toy_tabular --seed -1", "seed is -1"),
   "large seed": ("train toy_tabular --seed 4294967296", "below 2**32"),
-  "evaluate": ("evaluate toy_tabular", "evaluate needs --workdir DIR"),
+  "evaluate": ("evaluate toy_tabular", "runs holds no finished run of toy_tab"),
+  "evaluate what": ("evaluate", "a name is missing"),
+  "evaluate who": ("evaluate toy_tabluar", "did you mean 'toy_tabular'?"),
+  "no answer": ("evaluate toy_net --policy", "'--policy' is not expected"),
+  "an answer to what": ("evaluate toy_tabular --best", "--best needs a value"),
   "evaluate field": ("evaluate toy_tabular --samples 3", "'--samples' is not"),
   "nothing there": ("evaluate toy_tabular --workdir no", "no finished run"),
   "seeds": ("reproduce toy_tabular --seeds 1", "needs at least 2"),
@@ -177,6 +184,39 @@ def test_evaluate_prints_the_numbers(capsys, finished):
   for name, value in found.items():
     (line,) = [x for x in out.splitlines() if f" {name} " in x]
     assert f"{value:.4g}" in line
+
+
+def test_evaluate_takes_the_newest_run(capsys, finished, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for name in ("toy_tabular-tiny-20260102-000000", "toy_tabular-a-20260101-1"):
+    (tmp_path / "runs" / name).mkdir(parents=True)
+  newest = tmp_path / "runs" / "toy_tabular-small-20260103-000000"
+  shutil.copytree(finished, newest)
+  (tmp_path / "runs" / "toy_tabular-a-20260101-1" / "summary.json").touch()
+  code, out, err = run(capsys, "evaluate", "toy_tabular")
+  assert (code, err) == (0, "")
+  assert f"runs/{newest.name}" in out
+
+
+def test_evaluate_answers_questions(capsys, finished):
+  there = ["--workdir", finished]
+  q = kd_jax.open_run(finished).products["decay.learn"]["q"]
+  code, out, err = run(capsys, "evaluate", "toy_tabular", "--policy", *there)
+  assert (code, err) == (0, "")
+  assert json.loads(out) == q.argmax(-1).tolist()
+  words = ["evaluate", "toy_tabular", "--best", "3", "--policy", *there]
+  code, both, err = run(capsys, *words)
+  assert (code, err) == (0, "")
+  assert both == f"{q[3].argmax()}\n{out}"
+  code, out, err = run(capsys, "evaluate", "toy_tabular", "--best=6", *there)
+  assert (code, out) == (2, "")
+  assert err == "kd-jax: there is no state '6'\n"
+  with pytest.raises(UsageError, match="did you mean 'policy'"):
+    kd_jax.open_run(finished).ask("polcy")
+  code, out, err = run(capsys, "evaluate", "toy_tabular", "--help")
+  assert (code, err) == (0, "")
+  assert "--best TEXT\n      the best action of the state TEXT" in out
+  assert "--policy\n" in out
 
 
 def test_a_diverged_run_exits_with_one(capsys, tmp_path):

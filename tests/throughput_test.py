@@ -12,7 +12,7 @@ import toy_tabular
 
 from kd_jax import throughput
 from kd_jax.errors import UsageError
-from kd_jax.experiment import Case
+from kd_jax.experiment import Case, Peer
 from kd_jax.peaks import peak
 
 FIELDS = [
@@ -86,7 +86,7 @@ def still(monkeypatch):
 def test_a_rows_arithmetic(still, monkeypatch, known):
   monkeypatch.setattr(throughput, "peak", lambda *how: 1e9 if known else None)
   case = Case("c", lambda: toy_seeds.case(), flops=lambda: 6e6)
-  row = throughput.time_case("m", case, seconds=1)
+  (row,) = throughput.time_case("m", case, seconds=1)
   assert row["step_ms_p50"] == pytest.approx(3.0)
   assert row["step_ms_p90"] == pytest.approx(7.6)
   assert row["examples_per_s_per_device"] == pytest.approx(32 / 0.003 / 4)
@@ -96,6 +96,45 @@ def test_a_rows_arithmetic(still, monkeypatch, known):
   text = throughput.table([row])
   assert ("50.0 %" in text) == known
   assert "25.0 %" in text
+
+
+def test_peers(still, monkeypatch):
+  """A row for each peer that is there, with how often we are as fast."""
+  clock = [0.0]
+
+  def steps(self, n):
+    clock[0] += 0.003 * n
+    return 0.003 * n
+
+  def slow():
+    def run(n):
+      clock[0] += 1.0 if not calls else 0.012 * n  # The first one compiles.
+      calls.append(n)
+
+    return run
+
+  def absent():
+    raise ImportError("No module named 'other'")
+
+  calls, said = [], []
+  monkeypatch.setattr(throughput._Bare, "steps", steps, raising=False)
+  now = types.SimpleNamespace(perf_counter=lambda: clock[0])
+  monkeypatch.setattr(throughput, "time", now)
+  peers = (Peer("slow 1.0", slow), Peer("other", absent))
+  case = Case("c", toy_seeds.case, peers=peers)
+  (row,) = throughput.time_case("m", case, seconds=6, say=said.append)
+  assert row["peer"] == "slow 1.0"
+  assert row["ratio_to_peer"] == pytest.approx(4.0)
+  assert calls == [1, 1, *[round(1 / 0.012)] * 5]
+  assert said[-1].startswith("no other: No module named 'other'; pip install")
+  text = throughput.table([row, {**row, "peer": "fast", "ratio_to_peer": 0.5}])
+  assert text.count("m: c ") == 3  # Its cost once, and a line for each peer.
+  (line,) = [x for x in text.splitlines() if "slow 1.0" in x]
+  assert line.split()[-2] == "4"
+  assert "0.5" in text
+  case = Case("c", toy_seeds.case, peers=(Peer("other", absent),))
+  (row,) = throughput.time_case("m", case, seconds=6)
+  assert row["peer"] is row["ratio_to_peer"] is None
 
 
 @pytest.mark.parametrize(

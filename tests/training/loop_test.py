@@ -2,6 +2,8 @@ import contextlib
 import dataclasses
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import toy_net
@@ -11,6 +13,8 @@ import toy_tabular
 import kd_jax
 from kd_jax import accel
 from kd_jax.errors import NonFiniteError, UsageError
+from kd_jax.experiment import Evaluation, Phase
+from kd_jax.metrics import Mean, mean
 from kd_jax.training import run as running
 from kd_jax.training.clock import Clock
 from kd_jax.training.loop import Session, Window
@@ -72,6 +76,77 @@ def test_the_order_of_events(tmp_path):
   assert np.abs(exact).min() > 0
   np.testing.assert_array_equal(run.products["decay.learn"]["exact"], exact)
   np.testing.assert_array_equal(run.state["exact"], exact)
+
+
+def members(count):
+  """Averages of each member's own draws, the members split over devices."""
+
+  def begin(products, seed):
+    zeros = jnp.zeros(count)
+    index = jnp.arange(count, dtype=jnp.uint32)
+    return {"sum": zeros, "member": index, "seed": seed, "step": jnp.int32(0)}
+
+  def step(state, data, *, axis_name=None):
+    key = jax.random.fold_in(jax.random.key(state["seed"]), state["step"])
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, state["member"])
+    drawn = jax.vmap(jax.random.uniform)(keys)
+    loss = Mean(drawn.sum(), jnp.float32(len(drawn)))
+    state = {**state, "sum": state["sum"] + drawn, "step": state["step"] + 1}
+    return state, accel.sum({"loss": loss}, axis_name)
+
+  def measure(product, data, *, axis_name=None):
+    assert product["sum"].shape == (count,)  # All members, not a device's.
+    return {"largest": mean(product["sum"].max())}
+
+  def phases(config, data, say):
+    return [
+      Phase(
+        "average",
+        begin,
+        step,
+        config.samples,
+        arm="decay",
+        split=lambda state: {k: k in ("sum", "member") for k in state},
+        evaluations={"test": Evaluation(measure, None)},
+      )
+    ]
+
+  return dataclasses.replace(
+    TABULAR, phases=phases, plots=None, apply=None, answers={}
+  )
+
+
+def test_members_are_split_over_devices(tmp_path):
+  """Four devices draw what one function draws, also after a stop."""
+  count, samples = 8, 30
+  events = []
+
+  def stop(event, step):
+    events.append((event, step))
+    if (event, step) == ("saved", 20):
+      raise KeyboardInterrupt
+
+  how = {
+    "quiet": True,
+    "workdir": tmp_path,
+    "samples": samples,
+    "save_every": 10,
+    "eval_every": 15,
+  }
+  with pytest.raises(KeyboardInterrupt):
+    kd_jax.train(members(count), "tiny", observer=stop, **how)
+  run = kd_jax.train(members(count), "tiny", **how)
+  expect = np.zeros(count, np.float32)
+  for step in range(samples):
+    key = jax.random.fold_in(jax.random.key(np.uint32(0)), step)
+    for member in range(count):
+      expect[member] += jax.random.uniform(jax.random.fold_in(key, member))
+  np.testing.assert_allclose(
+    run.products["decay.average"]["sum"], expect, rtol=1e-6
+  )
+  assert run.metrics["decay.test_largest"] == pytest.approx(expect.max())
+  losses = [r["loss"] for r in run.rows() if r["kind"] == "train"]
+  assert np.mean(losses) == pytest.approx(expect.sum() / count / samples)
 
 
 def test_rows_are_means_over_the_steps_since_the_last(tmp_path):
