@@ -5,7 +5,6 @@ were made with them.
 """
 
 import math
-import string
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
+
+from kd_jax.backbones.convolution import convolve
 
 Init = Callable[..., jax.Array]
 
@@ -50,11 +51,15 @@ class Conv(nn.Module):
     padding: "SAME" or "VALID"; or one number, the zeros at either end of every
       space axis (at stride 2 "SAME" pads an even axis at its far end only,
       PyTorch's `padding=1` at both).
+    dilation: the distance between the kernel's taps, for all space axes or
+      each.
+    groups: channels and features are divided into so many groups that do not
+      see each other; as many as channels is a depthwise convolution.
     use_bias: whether a bias is added.
     dtype: the dtype of the computation; the inputs' and parameters' common one
       if None. Parameters are float32.
     kernel_init: initializer of the kernel, whose shape is
-      (*kernel_size, channels, features).
+      (*kernel_size, channels over groups, features).
     bias_init: initializer of the bias; U(+-1/sqrt(fan_in)) if None.
   """
 
@@ -62,6 +67,8 @@ class Conv(nn.Module):
   kernel_size: Sequence[int]
   strides: int | Sequence[int] = 1
   padding: str | int = "SAME"
+  dilation: int | Sequence[int] = 1
+  groups: int = 1
   use_bias: bool = True
   dtype: Any = None
   kernel_init: Init = kernel_uniform
@@ -79,16 +86,24 @@ class Conv(nn.Module):
 
     Raises:
       ValueError: if `x` has not one axis for each of `kernel_size`, one for the
-        batch and one for the channels.
+        batch and one for the channels, or if `groups` does not divide the
+        channels and features.
     """
     size = tuple(self.kernel_size)
     if x.ndim != len(size) + 2:
       raise ValueError(f"x is {x.shape}, for a kernel of {size}")
-    shape = (*size, x.shape[-1], self.features)
+    if x.shape[-1] % self.groups or self.features % self.groups:
+      raise ValueError(
+        f"{x.shape[-1]} channels and {self.features} features are not divided "
+        f"by {self.groups} groups"
+      )
+    shape = (*size, x.shape[-1] // self.groups, self.features)
     kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
     bias = self._bias(shape) if self.use_bias else None
     x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-    y = convolve(x, kernel, self.strides, self.padding)
+    y = convolve(
+      x, kernel, self.strides, self.padding, self.dilation, self.groups
+    )
     if bias is None:
       return y
     return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
@@ -97,31 +112,3 @@ class Conv(nn.Module):
     *window, features = shape
     init = self.bias_init or bias_uniform(math.prod(window))
     return self.param("bias", init, (features,), jnp.float32)
-
-
-def convolve(
-  x: Float[Array, "b *space c"],
-  kernel: Float[Array, "*size c f"],
-  strides: int | Sequence[int] = 1,
-  padding: str | int = "SAME",
-) -> Float[Array, "b *out f"]:
-  """Convolves channels-last arrays (a correlation, as in every network).
-
-  Args:
-    x: inputs.
-    kernel: weights, of the inputs' dtype.
-    strides: one step for all space axes, or one for each.
-    padding: "SAME" or "VALID", or the zeros at either end of every space axis.
-
-  Returns:
-    The outputs.
-  """
-  n = x.ndim - 2
-  space = string.digits[:n]
-  return jax.lax.conv_general_dilated(
-    x,
-    kernel,
-    (strides,) * n if isinstance(strides, int) else tuple(strides),
-    ((padding,) * 2,) * n if isinstance(padding, int) else padding,
-    dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
-  )

@@ -1,0 +1,183 @@
+"""The suite's convolution: the compiler's on accelerators, ours on the CPU.
+
+XLA's CPU backend takes 3 to 5 times as long as need be for a filter gradient,
+and 20 to 40 times more inside `scan`, `cond` or under `vmap`. Here the three
+products of a convolution (outputs, gradient of the inputs, gradient of the
+kernel) are stated for the CPU as matrix products, which are as fast inside as
+outside, and the compiler's own is kept where it wins (`plan`). On GPUs and TPUs
+the compiler's convolution and its own gradients are used unchanged.
+
+Gradients are defined by `jax.custom_vjp`: reverse mode of any order; for
+forward mode ask for `convolve(..., native=True)`.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from kd_jax.backbones.convolution.plan import Geometry, choose
+
+
+def convolve(
+  x: Float[Array, "b *space c"],
+  kernel: Float[Array, "*size g f"],
+  strides: int | Sequence[int] = 1,
+  padding: str | int | Sequence[tuple[int, int]] = "SAME",
+  dilation: int | Sequence[int] = 1,
+  groups: int = 1,
+  native: bool = False,
+) -> Float[Array, "b *out f"]:
+  """Convolves channels-last arrays (a correlation, as in every network).
+
+  Args:
+    x: inputs.
+    kernel: weights, of the inputs' dtype; g is c over `groups`.
+    strides: one step for all space axes, or one for each.
+    padding: "SAME" or "VALID"; the zeros at either end of every space axis; or
+      a pair (before, behind) for each.
+    dilation: the distance between a kernel's taps, for all axes or each.
+    groups: channels and features are divided into so many groups that do not
+      see each other.
+    native: whether to take the compiler's convolution everywhere.
+
+  Returns:
+    The outputs.
+
+  Raises:
+    ValueError: if the axes or channels of the two do not fit together.
+  """
+  n = x.ndim - 2
+  if n < 1 or kernel.ndim != n + 2:
+    raise ValueError(f"x is {x.shape}, for a kernel of {kernel.shape}")
+  if x.shape[-1] != groups * kernel.shape[-2]:
+    raise ValueError(
+      f"x has {x.shape[-1]} channels; a kernel of {kernel.shape} in {groups} "
+      f"groups takes {groups * kernel.shape[-2]}"
+    )
+  steps, apart = _each(strides, n), _each(dilation, n)
+  zeros = _padding(padding, x.shape[1:-1], kernel.shape[:-2], steps, apart)
+  if n == 1 and not native:  # One space axis is two, the first of them single.
+    how = Geometry((1, *steps), ((0, 0), *zeros), (1, *apart), groups)
+    return _convolve(x[:, None], kernel[None], how)[:, 0]
+  how = Geometry(steps, zeros, apart, groups)
+  if n > 2 or native:
+    return how.native(x, kernel)
+  return _convolve(x, kernel, how)
+
+
+def _each(value: int | Sequence[int], n: int) -> tuple[int, ...]:
+  return (value,) * n if isinstance(value, int) else tuple(value)
+
+
+def _padding(padding, size, extents, strides, dilation):
+  if isinstance(padding, int):
+    return ((padding, padding),) * len(size)
+  if not isinstance(padding, str):
+    return tuple((int(low), int(high)) for low, high in padding)
+  reach = [d * (k - 1) + 1 for k, d in zip(extents, dilation, strict=True)]
+  return tuple(jax.lax.padtype_to_pads(size, reach, strides, padding))
+
+
+def _convolve(x, kernel, how: Geometry):
+  """The outputs of shapes that the CPU has statements for."""
+  return _products(how, x.shape[1:], kernel.shape)[0](x, kernel)
+
+
+@functools.cache
+def _products(how, image, window):
+  """Outputs, gradient of the inputs, gradient of the kernel.
+
+  Each is linear in its two arguments, and the gradients of each are the two
+  others: differentiating once more stays among them.
+
+  Args:
+    how: the geometry.
+    image: the shape of an input.
+    window: the kernel's shape.
+
+  Returns:
+    Functions of (x, kernel), (dy, kernel) and (x, dy).
+  """
+  ours = choose(how, image, window)
+  y = jax.custom_vjp(_operator(ours.forward, how.native, shared=1))
+  of_input = jax.custom_vjp(
+    _operator(
+      ours.input_gradient,
+      functools.partial(how.native_input_gradient, space=image[:-1]),
+      shared=1,
+    )
+  )
+  of_filter = jax.custom_vjp(
+    _operator(
+      ours.filter_gradient,
+      functools.partial(how.native_filter_gradient, size=window[:-2]),
+      shared=None,
+    )
+  )
+
+  def keep(product):
+    return lambda a, b: (product(a, b), (a, b))
+
+  # With u the cotangent: of y(x, k), of dx(dy, k), and of dk(x, dy).
+  y.defvjp(keep(y), lambda xk, u: (of_input(u, xk[1]), of_filter(xk[0], u)))
+  of_input.defvjp(
+    keep(of_input), lambda yk, u: (y(u, yk[1]), of_filter(u, yk[0]))
+  )
+  of_filter.defvjp(
+    keep(of_filter), lambda xy, u: (of_input(xy[1], u), y(xy[0], u))
+  )
+  return y, of_input, of_filter
+
+
+def _operator(
+  ours: Callable[..., jax.Array],
+  native: Callable[..., jax.Array],
+  shared: int | None,
+) -> Callable[..., jax.Array]:
+  """One of the three products, by platform, also under vmap.
+
+  Args:
+    ours: of two arrays, for the CPU.
+    native: the same by the compiler.
+    shared: the argument that many images may share; None if each has its own.
+
+  Returns:
+    A function of the two arrays.
+  """
+
+  @jax.custom_batching.custom_vmap
+  def run(a, b):
+    return jax.lax.platform_dependent(a, b, cpu=_wide(ours), default=native)
+
+  @run.def_vmap
+  def over_members(size, batched, a, b):
+    if shared == 1 and not batched[1]:  # More images for the same kernel.
+      y = run(a.reshape(-1, *a.shape[2:]), b)
+      return y.reshape(size, -1, *y.shape[1:]), True
+    axes = tuple(0 if is_ else None for is_ in batched)
+
+    def one_by_one(a, b):
+      def member(i):
+        pairs = zip((a, b), batched, strict=True)
+        return run(*(v[i] if is_ else v for v, is_ in pairs))
+
+      return jax.lax.map(member, jnp.arange(size))
+
+    all_at_once = jax.vmap(native, axes)
+    y = jax.lax.platform_dependent(a, b, cpu=one_by_one, default=all_at_once)
+    return y, True
+
+  return run
+
+
+def _wide(fn):
+  """At least float32 inside, where half precision is emulated."""
+
+  def run(a, b):
+    wide = jnp.promote_types(a.dtype, jnp.float32)
+    return fn(a.astype(wide), b.astype(wide)).astype(a.dtype)
+
+  return run

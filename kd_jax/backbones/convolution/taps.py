@@ -1,0 +1,235 @@
+"""Convolutions as matrix products over the windows, for any kernel and stride.
+
+Every tap of the kernel sees a strided slice of the padded input. Side by side
+along the channels these slices are the windows, and one product with the kernel
+convolves. No gradient here is a convolution with a window as large as the
+image, which is what costs the compiler's own filter gradient its time.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from kd_jax.backbones.convolution.chunks import add_over_images, over_images
+
+Padding = tuple[tuple[int, int], tuple[int, int]]
+Pair = tuple[int, int]
+
+
+def forward(
+  x: Float[Array, "b h w c"],
+  kernel: Float[Array, "kh kw c f"],
+  strides: Pair,
+  padding: Padding,
+  dilation: Pair = (1, 1),
+) -> Float[Array, "b i j f"]:
+  """Convolves.
+
+  Args:
+    x: inputs.
+    kernel: weights.
+    strides: one step for either space axis.
+    padding: zeros before and behind either space axis.
+    dilation: the distance between a kernel's taps along either axis.
+
+  Returns:
+    The outputs.
+  """
+  size = _size(x.shape, kernel.shape, strides, padding, dilation)
+  weights = kernel.reshape(-1, kernel.shape[-1])
+
+  def part(x):
+    windows = _windows(x, kernel.shape[:2], strides, padding, dilation, size)
+    return (windows @ weights).reshape(-1, *size, weights.shape[-1])
+
+  rows = math.prod(size)
+  return over_images(part, (x,), rows * len(weights), rows)
+
+
+def filter_gradient(
+  x: Float[Array, "b h w c"],
+  dy: Float[Array, "b i j f"],
+  kernel_size: Pair,
+  strides: Pair,
+  padding: Padding,
+  dilation: Pair = (1, 1),
+) -> Float[Array, "kh kw c f"]:
+  """The gradient in `kernel` of `sum(dy * forward(x, kernel, ...))`.
+
+  Args:
+    x: inputs.
+    dy: the outputs' gradient.
+    kernel_size: the kernel's extents.
+    strides: of the convolution.
+    padding: of the convolution.
+    dilation: of the convolution.
+
+  Returns:
+    The kernel's gradient.
+  """
+  if strides == (1, 1):
+    return _shifted_filter_gradient(x, dy, kernel_size, padding, dilation)
+  size, f = dy.shape[1:3], dy.shape[-1]
+
+  def part(x, dy):
+    windows = _windows(x, kernel_size, strides, padding, dilation, size)
+    return jax.lax.dot_general(
+      dy.reshape(-1, f), windows, (((0,), (0,)), ((), ()))
+    )
+
+  rows, c = math.prod(size), x.shape[-1]
+  numbers = rows * (math.prod(kernel_size) * c + f)
+  found = add_over_images(part, (x, dy), numbers, rows)
+  return found.T.reshape(*kernel_size, c, f)
+
+
+def _shifted_filter_gradient(x, dy, kernel_size, padding, dilation):
+  """At stride 1: x shifted along its rows meets dy shifted along its columns.
+
+  With kh and kw shifts where the windows are kh kw, one product gives all taps.
+  """
+  (_, h, _, c), (kh, kw), f = x.shape, kernel_size, dy.shape[-1]
+  rows, columns = dy.shape[1:3]
+  (top, _), down = padding[0], (kh - 1) * dilation[0]
+
+  def part(x, dy):
+    x = _pad(x, ((0, 0), padding[1]))
+    # Row r of the inputs meets row r + top - i of the outputs at tap i.
+    dy = _pad(dy, ((down - top, h + top - rows), (0, 0)))
+    left = [_window(x, 0, j * dilation[1], (h, columns)) for j in range(kw)]
+    right = [
+      _window(dy, down - i * dilation[0], 0, (h, columns)) for i in range(kh)
+    ]
+    return jax.lax.dot_general(
+      jnp.concatenate(left, -1).reshape(-1, kw * c),
+      jnp.concatenate(right, -1).reshape(-1, kh * f),
+      (((0,), (0,)), ((), ())),
+    )
+
+  numbers = h * columns * (kw * c + kh * f)
+  found = add_over_images(part, (x, dy), numbers, h * columns)
+  return found.reshape(kw, c, kh, f).transpose(2, 0, 1, 3)
+
+
+def input_gradient(
+  dy: Float[Array, "b i j f"],
+  kernel: Float[Array, "kh kw c f"],
+  size: Pair,
+  strides: Pair,
+  padding: Padding,
+) -> Float[Array, "b h w c"]:
+  """The gradient in `x` of `sum(dy * forward(x, kernel, ...))`.
+
+  An input at place p meets the taps k with p + padding - k divisible by the
+  stride: inputs of one remainder are a small convolution of `dy` of their own,
+  so that no product has a zero for a factor.
+
+  Args:
+    dy: the outputs' gradient.
+    kernel: weights.
+    size: the inputs' height and width.
+    strides: of the convolution.
+    padding: of the convolution.
+
+  Returns:
+    The inputs' gradient.
+  """
+  c = kernel.shape[2]
+  classes = [
+    [_reach(k, s, low, p) for p in range(s)]
+    for k, s, (low, _) in zip(kernel.shape[:2], strides, padding, strict=True)
+  ]
+  places = tuple(-(-n // s) for n, s in zip(size, strides, strict=True))
+  bounds = [
+    (max(0, -min(at)), max(0, max(at) + n - m))
+    for at, n, m in zip(
+      ([a for taps in axis for _, a in taps] or [0] for axis in classes),
+      places,
+      dy.shape[1:3],
+      strict=True,
+    )
+  ]
+
+  def part(dy):
+    dy = _pad(dy, bounds)
+
+    def gather(rows, columns):
+      taps = [(i, j, a, b) for i, a in rows for j, b in columns]
+      if not taps:
+        return jnp.zeros((len(dy), *places, c), dy.dtype)
+      found = [
+        _window(dy, a + bounds[0][0], b + bounds[1][0], places)
+        for _, _, a, b in taps
+      ]
+      weights = jnp.concatenate([kernel[i, j] for i, j, _, _ in taps], 1)
+      windows = jnp.concatenate(found, -1).reshape(-1, weights.shape[1])
+      return (windows @ weights.T).reshape(len(dy), *places, c)
+
+    planes = [
+      jnp.stack([gather(rows, columns) for columns in classes[1]], 3)
+      for rows in classes[0]
+    ]
+    whole = [n * s for n, s in zip(places, strides, strict=True)]
+    found = jnp.stack(planes, 2).reshape(len(dy), *whole, c)
+    return found[:, : size[0], : size[1]]
+
+  rows = math.prod(places)
+  numbers = rows * math.prod(kernel.shape[:2]) * dy.shape[-1]
+  return over_images(part, (dy,), numbers, rows)
+
+
+def _reach(extent: int, stride: int, low: int, place: int) -> list[Pair]:
+  """The taps that an input meets, each with where its output stands.
+
+  Args:
+    extent: the kernel's.
+    stride: of the convolution.
+    low: the zeros before the inputs.
+    place: the input's, below the stride; `place + n * stride` meets the same
+      taps n outputs further on.
+
+  Returns:
+    Pairs of tap and output.
+  """
+  return [
+    (k, (place + low - k) // stride)
+    for k in range(extent)
+    if (place + low - k) % stride == 0
+  ]
+
+
+def _size(shape, kernel_shape, strides, padding, dilation) -> Pair:
+  h, w = (
+    (n + sum(p) - d * (k - 1) - 1) // s + 1
+    for n, p, d, k, s in zip(
+      shape[1:3], padding, dilation, kernel_shape[:2], strides, strict=True
+    )
+  )
+  return h, w
+
+
+def _windows(x, kernel_size, strides, padding, dilation, size):
+  """The windows as rows: (outputs of all images, taps times channels)."""
+  x = _pad(x, padding)
+  taps = [
+    _window(x, i * dilation[0], j * dilation[1], size, strides)
+    for i in range(kernel_size[0])
+    for j in range(kernel_size[1])
+  ]
+  windows = taps[0] if len(taps) == 1 else jnp.concatenate(taps, -1)
+  return windows.reshape(-1, windows.shape[-1])
+
+
+def _window(x, top, left, size, strides=(1, 1)):
+  rows = slice(top, top + strides[0] * (size[0] - 1) + 1, strides[0])
+  columns = slice(left, left + strides[1] * (size[1] - 1) + 1, strides[1])
+  return x[:, rows, columns]
+
+
+def _pad(x, padding):
+  """Zeros around the images; a negative number cuts."""
+  still = (0, 0, 0)
+  edges = [(low, high, 0) for low, high in padding]
+  return jax.lax.pad(x, jnp.zeros((), x.dtype), (still, *edges, still))
