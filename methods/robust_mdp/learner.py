@@ -148,7 +148,7 @@ def inner_rates(
 def ascend(
   divergence: Divergence,
   eta: Float[Array, "*n"],
-  values: Float[Array, "k *n"],
+  sample: Callable[[Int[Array, ""]], Float[Array, "*n"]],
   lam: Scalar,
   rates: Float[Array, "k"],
   v_max: float,
@@ -157,10 +157,13 @@ def ascend(
 ) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
   """The inner loop: T' steps on fresh samples.
 
+  A sample is drawn where it is used: to draw all T' of them first would take
+  longer to write and read than to compute.
+
   Args:
     divergence: f.
     eta: where it starts: 0 ("cold", the paper's), or the last one ("warm").
-    values: V(s') of T' samples each.
+    sample: the k-th sample's V(s'), k from 0.
     lam: the weight of the penalty.
     rates: the step sizes.
     v_max: the bound of V.
@@ -170,16 +173,14 @@ def ascend(
     The last eta, and the one for the Q update.
   """
 
-  def step(carry, sample):
+  def step(k, carry):
     eta, total = carry
-    v_next, rate = sample
-    eta = eta_update(divergence, eta, v_next, lam, rate, v_max)
-    return (eta, total + eta if average else total), None
+    eta = eta_update(divergence, eta, sample(k), lam, rates[k], v_max)
+    return eta, total + eta if average else total
 
-  (eta, total), _ = jax.lax.scan(
-    step, (eta, jnp.zeros_like(eta)), (values, rates)
-  )
-  return eta, total / values.shape[0] if average else eta
+  steps = rates.shape[0]
+  eta, total = jax.lax.fori_loop(0, steps, step, (eta, jnp.zeros_like(eta)))
+  return eta, total / steps if average else eta
 
 
 def cold_reach(lam: float, steps: int) -> float:
@@ -308,7 +309,9 @@ def trajectory_update(
   return q.at[pair].set(new_q), eta.at[pair].set(new_eta)
 
 
-Draw = Callable[[Float[Array, "s"]], Float[Array, "k s a"]]
+Draw = Callable[
+  [Float[Array, "s"]], Callable[[Int[Array, ""]], Float[Array, "p"]]
+]
 
 
 def generative_update(
@@ -333,7 +336,8 @@ def generative_update(
     q: Q.
     eta: where the ascent starts.
     reward: r.
-    draw: from V to V(s') of T' + 1 samples of every pair (of T' if not fresh).
+    draw: from V to a function that gives the k-th sample of every pair, V(s'),
+      pairs in one axis; k from 0 to T'.
     lam: the weight of the penalty.
     beta: the step size in Q.
     rates: the step sizes in eta.
@@ -346,11 +350,12 @@ def generative_update(
   Returns:
     Q and eta.
   """
-  values = draw(greedy_values(q, v_max))
-  steps = rates.shape[0]
+  sample = draw(greedy_values(q, v_max))
   eta, used = ascend(
-    divergence, eta, values[:steps], lam, rates, v_max, average=average
+    divergence, eta.ravel(), sample, lam, rates, v_max, average=average
   )
-  last = values[steps] if fresh else values[steps - 1]
-  q = q_update(divergence, q, used, reward, last, lam, beta, discount)
-  return q, eta
+  last = sample(jnp.int32(rates.shape[0] if fresh else rates.shape[0] - 1))
+  new = q_update(
+    divergence, q.ravel(), used, reward.ravel(), last, lam, beta, discount
+  )
+  return new.reshape(q.shape), eta.reshape(q.shape)

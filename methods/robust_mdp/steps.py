@@ -84,6 +84,29 @@ def uniforms(
   return draws.uniforms(draws.stream_key(member, stream, step), place)
 
 
+def rounds(
+  member: UInt[Array, ""], stream: int, step: Array, pairs: int
+) -> Callable[[Array], Float[Array, "p"]]:
+  """The same numbers a round of all pairs at a time, drawn where they are used.
+
+  Args:
+    member: its seed.
+    stream: keeps independent uses apart.
+    step: the step.
+    pairs: |S||A|.
+
+  Returns:
+    From the number of a round to its numbers.
+  """
+  key = draws.stream_key(member, stream, step)
+  cell = jnp.arange(pairs, dtype=jnp.uint32)
+
+  def numbers(k):
+    return draws.uniforms(key, jnp.uint32(k) * jnp.uint32(pairs) + cell)
+
+  return numbers
+
+
 def generative_step(config: Config, target: str, v_max: float) -> Step:
   """Builds an outer step of a learner with a generative model.
 
@@ -97,13 +120,11 @@ def generative_step(config: Config, target: str, v_max: float) -> Step:
     "rewards", "discount", "lams".
   """
   member_step = _MEMBER_STEPS[target](config, v_max)
-  drawn = draws_per_step(config, target) + (target == "multilevel")
 
   def step(state, data, *, axis_name=None):
     def one(member, q, eta, extra):
-      shape = (drawn, *data["rewards"].shape)
-      u = uniforms(member, 0, state.step, shape)
-      return member_step(q, eta, extra, u, state.step, data)
+      numbers = rounds(member, 0, state.step, data["rewards"].size)
+      return member_step(q, eta, extra, numbers, state.step, data)
 
     q, eta, extra = jax.vmap(one)(state.member, state.q, state.eta, state.extra)
     return _advance(state, q, eta, extra, axis_name)
@@ -200,8 +221,12 @@ def outer_rate(
 def _penalised(config, v_max):
   divergence = DIVERGENCES[config.divergence]
 
-  def update(q, eta, extra, u, t, data):
+  def update(q, eta, extra, numbers, t, data):
     beta = outer_rate(config, t, data["discount"])
+
+    def draw(v):
+      pick = simulator.picker(data["world"], v)
+      return lambda k: pick(numbers(k))
 
     def weight(q, eta, lam):
       rates = learner.inner_rates(
@@ -212,7 +237,7 @@ def _penalised(config, v_max):
         q,
         eta if config.warm else jnp.zeros_like(eta),
         data["rewards"],
-        lambda v: simulator.sample_values(data["world"], v, u),
+        draw,
         lam,
         beta,
         rates,
@@ -236,23 +261,27 @@ def _with_target(turn):
   def make(config, v_max):
     each = config.inner_steps + 1
 
-    def update(q, eta, extra, u, t, data):
-      def sample(q, x):
-        u, k = x
+    def update(q, eta, extra, numbers, t, data):
+      def sample(k, q):
         v = learner.greedy_values(q, v_max)
         beta = outer_rate(config, t * each + k, data["discount"])
+        u = numbers(k).reshape(q.shape)
         seen = turn(config, v, simulator.sample_values(data["world"], v, u))
-        q = baselines.q_learning_update(
+        return baselines.q_learning_update(
           q, data["rewards"], seen, beta, data["discount"]
         )
-        return q, None
 
-      q, _ = jax.lax.scan(sample, q[0], (u, jnp.arange(each)))
+      q = jax.lax.fori_loop(0, each, sample, q[0])
       return q[None], eta, extra
 
     return update
 
   return make
+
+
+def _all_rounds(numbers, n, data):
+  u = jax.vmap(numbers)(jnp.arange(n))
+  return u.reshape(n, *data["rewards"].shape)
 
 
 def _ordinary(config, v, v_next):
@@ -264,7 +293,10 @@ def _contaminated(config, v, v_next):
 
 
 def _multilevel(config, v_max):
-  def update(q, eta, extra, u, t, data):
+  drawn = draws_per_step(config, "multilevel") + 1
+
+  def update(q, eta, extra, numbers, t, data):
+    u = _all_rounds(numbers, drawn, data)
     v = learner.greedy_values(q[0], v_max)
     values = simulator.sample_values(data["world"], v, u[:-1])
     level = baselines.levels(u[-1], config.levels, EPSILON)
@@ -281,7 +313,10 @@ def _multilevel(config, v_max):
 def _constrained(config, v_max):
   divergence = DIVERGENCES[config.divergence]
 
-  def update(q, eta, extra, u, t, data):
+  drawn = draws_per_step(config, "constrained")
+
+  def update(q, eta, extra, numbers, t, data):
+    u = _all_rounds(numbers, drawn, data)
     v = learner.greedy_values(q[0], v_max)
     values = simulator.sample_values(data["world"], v, u)
 

@@ -5,6 +5,7 @@ a learner is handed samples only and holds O(|S| |A|). They are separate modules
 so that neither's memory hides in the other's.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -89,6 +90,40 @@ def sample_values(
     The values.
   """
   return _choose(values[simulator.successors], simulator.cumulative, uniforms)
+
+
+def picker(
+  simulator: Simulator, values: Float[Array, "t"]
+) -> Callable[[Float[Array, "p"]], Float[Array, "p"]]:
+  """The same for many rounds of draws, with pairs in one axis.
+
+  What does not change from round to round is looked up here, so that a round
+  inside a loop only compares and selects; and one axis of |S||A| pairs fills
+  vectors that a last axis of two actions leaves empty.
+
+  Args:
+    simulator: the table.
+    values: V.
+
+  Returns:
+    From uniforms to the values V(s') of a successor of every pair, in the order
+    of `rewards.ravel()`.
+  """
+  b = simulator.cumulative.shape[-1]
+  table = values[simulator.successors].reshape(-1, b)
+  cumulative = simulator.cumulative.reshape(-1, b)
+  if b > CHAINED:
+    return lambda uniforms: _choose(table, cumulative, uniforms)
+  columns = [table[:, k] for k in range(b)]
+  limits = [cumulative[:, k] for k in range(b)]
+
+  def pick(uniforms):
+    chosen = columns[-1]
+    for k in reversed(range(b - 1)):
+      chosen = jnp.where(uniforms < limits[k], columns[k], chosen)
+    return chosen
+
+  return pick
 
 
 def sample_one(

@@ -50,7 +50,7 @@ def test_numpy_algorithm_1_is_algorithm_1_on_the_same_samples(name):
         q,
         jnp.zeros_like(q),
         jnp.asarray(mdp.rewards, jnp.float32),
-        lambda v: simulator.sample_values(world, v, u),
+        lambda v: lambda k: simulator.picker(world, v)(u[k].ravel()),
         jnp.float32(LAM),
         jnp.float32(1 / (1 + (1 - mdp.discount) * t)),
         rates,

@@ -54,6 +54,9 @@ def test_one_pair_and_values_agree_with_all_pairs(name):
   np.testing.assert_array_equal(
     simulator.sample_values(table, values, uniforms), values[drawn]
   )
+  pick = simulator.picker(table, values)
+  for u, seen in zip(uniforms, drawn, strict=True):
+    np.testing.assert_array_equal(pick(u.ravel()), values[seen.ravel()])
   s, a = jnp.meshgrid(
     jnp.arange(mdp.states), jnp.arange(mdp.actions), indexing="ij"
   )
