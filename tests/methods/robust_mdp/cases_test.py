@@ -12,7 +12,7 @@ from kd_jax.methods.robust_mdp import backups, cases, environments, exact, peers
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
   cases._garnet.cache_clear()
-  monkeypatch.setattr(cases, "GARNET", {"states": 60, "actions": 3})
+  monkeypatch.setattr(cases, "GARNET", {"states": 120, "actions": 3})
   yield
   cases._garnet.cache_clear()
 
@@ -38,8 +38,8 @@ def test_a_learners_row_counts_its_samples(arm, samples):
   state = taken(phase)
   assert state.q.shape == (40, 1, 10, 2)
   assert int(state.step) == 1
-  # Algorithm 2 changes the pairs it visits, the others all of them.
-  assert (np.asarray(state.q) != 10).mean() > 0.5
+  # Where nothing is paid every learner has come down from 1 / (1 - gamma).
+  assert (np.asarray(state.q)[..., -1, :] < 9.5).all()
 
 
 @pytest.mark.parametrize("lam", [np.inf, 1.0])
@@ -52,7 +52,7 @@ def test_an_exact_row_solves_the_garnet(lam):
   how = functools.partial(exact.solve_penalised, cases.CHI_SQUARE, lam=lam)
   solved = exact.solve_ordinary(model) if np.isinf(lam) else how(model)
   np.testing.assert_allclose(taken(phase)["v"], solved.v, atol=1e-3)
-  assert phase.batch_size % 180 == 0
+  assert phase.batch_size % 360 == 0
 
 
 def test_every_peer_that_is_installed_takes_steps():
