@@ -78,7 +78,7 @@ ARMS: dict[str, Arm] = {
       "environment": "garnet-2000-10-20",
       "discount": 0.9,
       "lams": (1.0,),
-      "seeds": 2,
+      "seeds": 4,
     },
     0.2,
   ),

@@ -92,7 +92,6 @@ def make_measure(
         if suffix:
           whole[f"{name}_{suffix}"] = per_seed(values[:, i])
       whole[name] = per_seed(values.mean(-1))
-    whole["error_most"] = per_seed(found["error"].max(-1))
     whole["error_quarter_more"] = per_seed(1.25 * found["error"].mean(-1))
     if "slope" in found:
       whole["slope_worst"] = per_seed(found["slope"].max(-1))
@@ -108,7 +107,8 @@ def make_measure(
 
 
 def per_seed(values: Float[Array, "m"]) -> metrics.Mean:
-  """One value a seed, as the loop takes it."""
+  """One value a seed, as the loop takes it; NaN for what is not finite."""
+  values = jnp.where(jnp.isfinite(values), values, jnp.nan)
   values = values.astype(jnp.float32)
   return metrics.Mean(values, jnp.ones_like(values))
 

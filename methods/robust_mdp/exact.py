@@ -78,7 +78,7 @@ def value_iteration(
 
   def sweep(carry):
     q, _, n = carry
-    new = backup(q.max(-1))
+    new = backup(q.max(-1)).astype(q.dtype)
     return new, jnp.abs(new - q).max(), n + 1
 
   q = jnp.zeros(model.rewards.shape, model.probs.dtype)

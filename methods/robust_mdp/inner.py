@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from kd_jax.methods.robust_mdp.divergences import (
   CHI_SQUARE,
+  DIVERGENCES,
   KL,
   L1,
   Divergence,
@@ -60,7 +61,7 @@ def penalised(divergence: Divergence) -> Solver:
   Returns:
     `(p, v, lam) -> Worst`, broadcasting over leading axes.
   """
-  return _broadcast(_CLOSED.get(divergence.name) or _bisect(divergence))
+  return _worst(_closed_or_bisect(divergence))
 
 
 def by_bisection(divergence: Divergence) -> Solver:
@@ -73,12 +74,32 @@ def by_bisection(divergence: Divergence) -> Solver:
     `(p, v, lam) -> Worst`; the kernel is that of a smooth f (with L1 it keeps
     the mass that must move).
   """
-  return _broadcast(_bisect(divergence))
+  return _worst(_bisect(divergence))
 
 
-def _broadcast(solve):
-  run = jnp.vectorize(solve, signature="(t),(t),()->(),(),(t),()")
+def _worst(solve):
+  run = _over_pairs(solve, "(),(),(t),()")
   return lambda p, v, lam: Worst(*run(p, v, lam))
+
+
+def _over_pairs(solve, outputs):
+  """A solver of one pair for any leading axes.
+
+  Ranks are made equal with axes of 1, which `vectorize` leaves out of its maps:
+  values that all pairs share are sorted once.
+  """
+  run = jnp.vectorize(solve, signature=f"(t),(t),()->{outputs}")
+
+  def mapped(p, v, weight):
+    p, v, weight = jnp.asarray(p), jnp.asarray(v), jnp.asarray(weight)
+    rank = max(p.ndim - 1, v.ndim - 1, weight.ndim)
+
+    def raised(x, core):
+      return x.reshape((1,) * (rank - x.ndim + core) + x.shape)
+
+    return run(raised(p, 1), raised(v, 1), raised(weight, 0))
+
+  return mapped
 
 
 def _above_floor(p, v):
@@ -126,6 +147,12 @@ def _l1(p, v, lam):
 
 
 _CLOSED = {CHI_SQUARE.name: _chi_square, KL.name: _kl, L1.name: _l1}
+
+
+def _closed_or_bisect(divergence):
+  # By identity: a user's own may have any name.
+  known = DIVERGENCES.get(divergence.name) is divergence
+  return _CLOSED[divergence.name] if known else _bisect(divergence)
 
 
 def _bisect(divergence):
@@ -193,7 +220,7 @@ def constrained(
   Returns:
     `(p, v, rho) -> Constrained`, broadcasting over leading axes.
   """
-  inner = _CLOSED.get(divergence.name) or _bisect(divergence)
+  inner = _closed_or_bisect(divergence)
 
   def solve(p, v, rho):
     floor, x = _above_floor(p, v)
@@ -211,7 +238,7 @@ def constrained(
     value = jnp.maximum(inner(p, unit, lam)[0] - lam * rho, 0.0)
     return floor + span * value, span * lam
 
-  run = jnp.vectorize(solve, signature="(t),(t),()->(),()")
+  run = _over_pairs(solve, "(),()")
   return lambda p, v, rho: Constrained(*run(p, v, rho))
 
 
@@ -233,7 +260,7 @@ def distance_to_reach(
     Below the smallest value on the support no kernel reaches c, and the
     distance is only large.
   """
-  inner = _CLOSED.get(divergence.name) or _bisect(divergence)
+  inner = _closed_or_bisect(divergence)
 
   def solve(p, v, c):
     floor, x = _above_floor(p, v)
@@ -250,4 +277,4 @@ def distance_to_reach(
     free = jnp.dot(p, unit) <= goal
     return jnp.where(free, 0.0, far), jnp.where(free, 0.0, 1 / (lam * span))
 
-  return jnp.vectorize(solve, signature="(t),(t),()->(),()")
+  return _over_pairs(solve, "(),()")

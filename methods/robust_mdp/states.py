@@ -84,22 +84,23 @@ def create(
       DIVERGENCES[config.divergence], jnp.asarray(lams), problem.mdp.v_max
     )
     eta = jnp.clip(eta, *(x.reshape(1, -1, 1, 1) for x in (low, high)))
+  member = seed + jnp.arange(config.seeds, dtype=jnp.uint32)
   return Learners(
     step=jnp.int32(0),
-    member=seed + jnp.arange(config.seeds, dtype=jnp.uint32),
+    member=member,
     q=jnp.full(shape, problem.mdp.v_max, jnp.float32),
     eta=eta,
-    extra=_extra(config, arm, shape, problem),
+    extra=_extra(config, arm, shape, problem, member),
     history=jnp.full((*shape[:2], points), jnp.nan),
     reference=reference,
   )
 
 
-def _extra(config, arm, shape, problem) -> dict[str, Array]:
+def _extra(config, arm, shape, problem, member) -> dict[str, Array]:
   kind, target, *_ = ARMS[arm]
   if kind == "trajectory":
     # A trajectory begins anywhere, as its seed has it.
-    start = jnp.arange(shape[0], dtype=jnp.int32) % shape[2]
+    start = (member % jnp.uint32(shape[2])).astype(jnp.int32)
     return {"at": start, "lost": jnp.full(shape[:2], -1, jnp.int32)}
   if target == "constrained":
     return {
