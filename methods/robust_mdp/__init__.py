@@ -23,7 +23,7 @@ METHOD = Method(
     "final_worst": "worst case",
     "final_finite": "finite",
   },
-  minutes={"tiny": 0.2, "small": 1.0, "small reproduce": 6.0},
+  minutes={"tiny": 0.2, "small": 1.0, "small reproduce": 5.0},
   data="the paper's chain and ring, made from their description; FrozenLake, "
   "CliffWalking and Taxi of gymnasium (MIT); or your own: --environment X.npz",
   arms={
@@ -55,9 +55,13 @@ METHOD = Method(
     "lake": "algorithm_1 on FrozenLake 8x8",
     "lake_cold": "the same with eta from 0, T' = 5",
     "lake_q_learning": "Q-learning there",
+    "control_robust": "a network with the same dual, on a pendulum in gusts",
+    "control_plain": "the same network without the dual",
   },
   claims=CLAIMS,
   reproduce_arms=REPRODUCED,
+  # Paper's settings, but for the ascent on the constrained dual.
+  settings_tried={**dict.fromkeys(REPRODUCED, 1), "constrained": 6},
   divided=("seeds",),
   seeds_in_run=True,
   apply=apply,

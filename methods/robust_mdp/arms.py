@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any, NamedTuple
 
+from kd_jax.methods.robust_mdp import control
 from kd_jax.methods.robust_mdp.config import Config
 
 
@@ -11,7 +12,7 @@ class Arm(NamedTuple):
 
   Attributes:
     kind: "generative" (Algorithm 1 and what shares its samples), "trajectory"
-      (Algorithm 2), "plug_in" or "large".
+      (Algorithm 2), "plug_in", "large" or "control" (no table; see `control`).
     target: of a generative arm, what a sample is turned into: "penalised",
       "ordinary", "contaminated", "multilevel" or "constrained".
     changes: fields.
@@ -63,7 +64,7 @@ ARMS: dict[str, Arm] = {
   "multilevel": _generative("multilevel", length=0.3, divergence="kl"),
   "constrained": _generative("constrained"),
   # Algorithm 2.
-  "printed": _trajectory(mended=False, length=0.02, chunk=20),
+  "printed": _trajectory(mended=False, length=0.005, chunk=20),
   "behaviour_001": _trajectory(first_action=0.001, lams=_FIG_8),
   "behaviour_005": _trajectory(first_action=0.005, lams=_FIG_8),
   "behaviour_05": _trajectory(first_action=0.05, lams=_FIG_8),
@@ -86,6 +87,8 @@ ARMS: dict[str, Arm] = {
   "lake": _generative(length=4, **_LAKE),
   "lake_cold": _generative(length=4, **{**_LAKE, **_COLD, "inner_steps": 5}),
   "lake_q_learning": _generative("ordinary", length=4, **_LAKE),
+  # Beyond tables.
+  **{name: Arm("control", "", {}) for name in control.ARMS},
 }
 
 
@@ -126,11 +129,24 @@ PRESETS = {
     log_every=20,
     save_every=0,
   ),
-  # The claims: the paper's settings, but for Algorithm 2's length.
-  "small": Config(seeds=100),
+  # The claims, with the paper's settings; Algorithm 1 with T' = 10.
+  "small": Config(seeds=100, transitions=4_000_000),
   # Section 6 as published. Of Fig. 4 its longest axis, not the text's 1,000.
   "paper": Config(
-    arms=("plug_in", "q_learning", "cold", "cold_50", "cold_10", "algorithm_2"),
+    arms=(
+      "plug_in",
+      "q_learning",
+      "algorithm_1",
+      "cold_50",
+      "cold_10",
+      "algorithm_2",
+      "behaviour_001",
+      "behaviour_005",
+      "behaviour_05",
+      "behaviour_1",
+      "behaviour_2",
+      "behaviour_5",
+    ),
     seeds=100,
     outer_steps=4000,
     inner_steps=100,

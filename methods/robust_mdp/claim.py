@@ -77,6 +77,7 @@ CLAIMS = (
     treatment=("algorithm_2", "final_slope_worst"),
     baseline=-1 / 3,
     sign=-1,
+    scale="published",
   ),
   Claim(
     name="small lam is slow (Fig. 7)",
@@ -84,7 +85,8 @@ CLAIMS = (
     kind="paper",
     treatment=("algorithm_2", f"{ERROR}_lam_0_5"),
     baseline=("algorithm_2", f"{ERROR}_lam_10"),
-    published="axis 0.003 to 0.01 (lam above 0.5)",
+    published="axis 0.003 to 0.01",
+    scale="published",
   ),
   Claim(
     name="rare actions are slow (Fig. 8)",
@@ -93,6 +95,7 @@ CLAIMS = (
     kind="paper",
     treatment=("behaviour_001", ERROR),
     baseline=("behaviour_5", ERROR),
+    scale="published",
   ),
   Claim(
     name="rare actions are slow, nearer (Fig. 8)",
@@ -100,6 +103,7 @@ CLAIMS = (
     kind="paper",
     treatment=("behaviour_1", ERROR),
     baseline=("behaviour_5", ERROR),
+    scale="published",
   ),
   Claim(
     name="storage O(|S||A|)",

@@ -7,6 +7,7 @@ import dataclasses
 
 from kd_jax import experiment
 from kd_jax.methods.robust_mdp import validate
+from kd_jax.methods.robust_mdp.control import ControlConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +52,11 @@ class Config(experiment.Config):
     samples: of each pair, for the plug-in; the paper's is 1000.
     share: of the transitions that R-contamination's adversary takes.
     rho: the radius of the constrained forms.
+    constrained_rate: scale of the steps c / sqrt(t') of the ascent on the
+      constrained dual; the best of 3, 1, .3, .1, .03 and .01 on the chain.
     levels: the largest level of the multilevel estimate.
     points: how many points the error curves have.
+    control: the networks of the arms "control_robust" and "control_plain".
   """
 
   arms: tuple[str, ...] = (
@@ -82,8 +86,10 @@ class Config(experiment.Config):
   samples: int = 1000
   share: float = 0.1
   rho: float = 0.1
+  constrained_rate: float = 0.1
   levels: int = 4
   points: int = 40
+  control: ControlConfig = dataclasses.field(default_factory=ControlConfig)
   log_every: int = 100
   save_every: int = 500
 

@@ -38,7 +38,7 @@ def policies(config: Config, products: Mapping[str, Any]) -> dict[str, Any]:
     if problem.mdp.layout is None or problem.mdp.name not in ARROWS:
       continue
     arrows = ARROWS[problem.mdp.name]
-    arms = [arm for arm in config.arms if by_arm[arm] is problem]
+    arms = [arm for arm, its in by_arm.items() if its is problem]
     panels = _panels(config, problem, arms, products)
     name = problem.key.removeprefix("exact_")
     found[f"policy_{name}"] = grid(problem.mdp.layout, arrows, panels)
@@ -68,6 +68,8 @@ def grid(
 ) -> Any:
   """Arrows of the greedy action on every cell, shaded by its value.
 
+  Red where it is not that of the first panel.
+
   Args:
     layout: the rows of the grid, a letter a cell, in the order of the states.
     arrows: (right, down) of each action.
@@ -79,27 +81,31 @@ def grid(
   down, across = len(layout), len(layout[0])
   figure = report.new_figure(0.4 * across * len(panels) + 1, 0.4 * down + 0.8)
   row = figure.subplots(1, len(panels), squeeze=False)[0]
+  first = None
   for axes, (title, q) in zip(row, panels.items(), strict=True):
     cells = q[: down * across]
     values = cells.max(-1).reshape(down, across)
     axes.imshow(values, cmap="Greys", vmin=0, vmax=1.5 * values.max())
-    step = np.array(arrows)[cells.argmax(-1)].reshape(down, across, 2)
+    best = cells.argmax(-1).reshape(down, across)
+    first = best if first is None else first
     for i, line in enumerate(layout):
       for j, cell in enumerate(line):
-        _draw_cell(axes, i, j, cell, step[i, j])
+        colour = "black" if best[i, j] == first[i, j] else "tab:red"
+        _draw_cell(axes, i, j, cell, np.array(arrows[best[i, j]]), colour)
     axes.set_title(title, fontsize="small")
     axes.set(xticks=[], yticks=[])
   return figure
 
 
-def _draw_cell(axes, i, j, cell, step):
+def _draw_cell(axes, i, j, cell, step, colour):
   if cell in COLOURS:
-    axes.text(
-      j, i, cell, color=COLOURS[cell], ha="center", va="center", alpha=0.6
-    )
+    axes.text(j, i, cell, color=COLOURS[cell], ha="center", va="center")
   if cell in "HGC":
     return
   x, y = 0.3 * step
   axes.annotate(
-    "", (j + x, i + y), (j - x, i - y), arrowprops={"arrowstyle": "->"}
+    "",
+    (j + x, i + y),
+    (j - x, i - y),
+    arrowprops={"arrowstyle": "->", "color": colour},
   )

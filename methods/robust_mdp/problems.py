@@ -103,7 +103,7 @@ def gather(config: Config) -> tuple[dict[str, Problem], dict[str, Problem]]:
   tasks: dict[tuple[str, float], environments.Mdp] = {}
   asked: dict[tuple[str, float, str], set[float]] = {}
   place_of: dict[str, tuple[str, float, str]] = {}
-  for arm in config.arms:
+  for arm in tabular(config):
     own = of_arm(config, arm)
     if (own.environment, own.discount) not in tasks:
       mdp = load(own.environment, own.discount)
@@ -119,6 +119,11 @@ def gather(config: Config) -> tuple[dict[str, Problem], dict[str, Problem]]:
     found[place] = _problem(place, tasks[place[:2]], sorted(lams), taken)
   by_key = {problem.key: problem for problem in found.values()}
   return by_key, {arm: found[place] for arm, place in place_of.items()}
+
+
+def tabular(config: Config) -> list[str]:
+  """The arms of a run that learn a table."""
+  return [arm for arm in config.arms if ARMS[arm].kind != "control"]
 
 
 def _problem(place, mdp, lams, taken) -> Problem:

@@ -31,6 +31,8 @@ from kd_jax.methods.robust_mdp.states import Learners
 Step = Callable[..., tuple[Learners, dict[str, metrics.Mean]]]
 # Of the geometric level of the multilevel estimate; below 1/2.
 EPSILON = 0.4
+# What is logged of a diverging member: many at 1e38 have no finite sum.
+_MOST = 1e9
 
 
 def draws_per_step(config: Config, target: str) -> int:
@@ -194,8 +196,8 @@ def _advance(state, q, eta, extra, axis_name):
   # A diverging member is reported, and must not end the others' run.
   good = jnp.isfinite(error) & jnp.isfinite(change)
   found = {
-    "error": metrics.mean(error, good),
-    "change": metrics.mean(change, good),
+    "error": metrics.mean(jnp.minimum(error, _MOST), good),
+    "change": metrics.mean(jnp.minimum(change, _MOST), good),
     "finite": metrics.mean(good.astype(jnp.float32)),
   }
   return state, accel.sum(found, axis_name)
@@ -322,15 +324,18 @@ def _constrained(config, v_max):
 
     def ascend(carry, x):
       eta, lam, steepest = carry
-      v_next, k = x
+      v_next, rate = x
       eta, lam, slope = baselines.constrained_ascent(
-        divergence, eta, lam, v_next, config.rho, 1 / jnp.sqrt(k), v_max
+        divergence, eta, lam, v_next, config.rho, rate, v_max
       )
       return (eta, lam, jnp.maximum(steepest, slope.max())), None
 
     k = jnp.arange(1, config.inner_steps + 1, dtype=jnp.float32)
     start = eta[0], extra["multiplier"][0], extra["steepest"][0]
-    (new_eta, lam, steepest), _ = jax.lax.scan(ascend, start, (values[:-1], k))
+    rates = config.constrained_rate / jnp.sqrt(k)
+    (new_eta, lam, steepest), _ = jax.lax.scan(
+      ascend, start, (values[:-1], rates)
+    )
     seen = baselines.constrained_target(
       divergence, new_eta, lam, values[-1], config.rho
     )

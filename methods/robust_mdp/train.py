@@ -11,6 +11,7 @@ import numpy as np
 from kd_jax import experiment
 from kd_jax.errors import UsageError
 from kd_jax.methods.robust_mdp import (
+  control,
   evaluation,
   large,
   learner,
@@ -55,12 +56,14 @@ def phases(
     )
   known, by_arm = problems.gather(config)
   found: list[Any] = [solving.exact_phase(config, p) for p in known.values()]
-  for arm in config.arms:
-    own, problem = of_arm(config, arm), by_arm[arm]
+  for arm, problem in by_arm.items():
+    own = of_arm(config, arm)
     if ARMS[arm].kind in _WHOLE:
       found.append(_WHOLE[ARMS[arm].kind](own, arm, problem))
     else:
       found.append(learner_phase(own, arm, problem, say))
+  if len(by_arm) < len(config.arms):
+    found += control.phases(config, say)
   return found
 
 

@@ -29,6 +29,7 @@ _RANGES = (
   ("samples", 1, 2**24),
   ("share", 0.0, 1.0),
   ("rho", 1e-6, 1e6),
+  ("constrained_rate", 1e-6, 1e6),
   ("levels", 0, 12),
   ("points", 1, 10_000),
 )

@@ -137,6 +137,11 @@ def test_as_printed_it_diverges_and_the_run_goes_on():
   np.testing.assert_array_equal(printed.extra["lost"] > 0, bad)
   assert found["finite"].total / found["finite"].count < 1
   assert np.isfinite(found["error"].total)
+  phase, products = made("printed")
+  state = phase.init(products, np.uint32(0))
+  state = state.replace(q=jnp.full_like(state.q, 2e38))
+  _, found = jax.jit(phase.step)(state, phase.data)
+  assert np.isfinite(found["error"].total)
   mended, _ = run("algorithm_2", n=100)
   assert np.isfinite(mended.q).all()
   assert (mended.extra["lost"] == -1).all()
