@@ -96,12 +96,15 @@ class ControlConfig:
         raise UsageError(
           f"control.{name} is {getattr(self, name):g}; it must be above 0"
         )
-    for name in ("follow", "explore", "discount"):
-      if not 0 <= getattr(self, name) <= 1 or self.discount == 1:
+    for name in ("follow", "explore"):
+      if not 0 <= getattr(self, name) <= 1:
         raise UsageError(
           f"control.{name} is {getattr(self, name):g}; it must be in [0, 1]"
-          + " and below 1" * (name == "discount")
         )
+    if not 0 <= self.discount < 1:
+      raise UsageError(
+        f"control.discount is {self.discount:g}; it must be in [0, 1)"
+      )
     if self.memory < self.worlds:
       raise UsageError(
         f"control.memory is {self.memory}; it must hold a step of "

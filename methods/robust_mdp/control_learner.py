@@ -179,6 +179,7 @@ def td_terms(
   q, eta = (taken(head) for head in net.apply(params, x))
   best = net.apply(target, task.observation(after))[0].max(-1)
   v = jnp.where(task.fallen(after), 0.0, jnp.clip(best, 0.0, V_MAX))
+  v = jax.lax.stop_gradient(v)
   worst, terms = v, {}
   if divergence is not None:
 

@@ -11,10 +11,7 @@ from kd_jax.methods.robust_mdp.divergences import CHI_SQUARE, KL
 TASKS = {"chain": {}, "garnet": {"states": 30}, "riverswim": {}}
 
 
-@pytest.fixture(autouse=True)
-def float64():
-  with jax.enable_x64(True):
-    yield
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def kinds(model):
