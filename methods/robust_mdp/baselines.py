@@ -37,7 +37,7 @@ def q_learning_update(
   Returns:
     The new Q.
   """
-  return (1 - beta) * q + beta * (reward + discount * v_next)
+  return q + beta * (reward + discount * v_next - q)
 
 
 def contaminated_target(

@@ -101,7 +101,8 @@ def _extra(config, arm, shape, problem, member) -> dict[str, Array]:
   if kind == "trajectory":
     # A trajectory begins anywhere, as its seed has it.
     start = (member % jnp.uint32(shape[2])).astype(jnp.int32)
-    return {"at": start, "lost": jnp.full(shape[:2], -1, jnp.int32)}
+    lost = jnp.full(shape[:2], -1, jnp.int32)
+    return {"at": start, "lost": lost, "rest": jnp.zeros(shape)}
   if target == "constrained":
     return {
       "multiplier": jnp.full(shape, problem.mdp.v_max, jnp.float32),

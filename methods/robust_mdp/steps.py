@@ -147,21 +147,20 @@ def trajectory_step(config: Config, v_max: float) -> Step:
   """
   divergence = DIVERGENCES[config.divergence]
 
-  def one(member, at, q, eta, step, data):
+  def one(member, at, learned, step, data):
     u = uniforms(member, 0, step, (config.chunk, 4))
     at, seen = trajectory.roll_out(
       data["world"], data["rewards"], data["behaviour"], at, u
     )
     t = step * config.chunk + jnp.arange(config.chunk)
 
-    def move(carry, x):
+    def move(learned, x):
       seen, t = x
 
-      def update(q, eta, lam, rates):
+      def update(learned, lam, rates):
         return learner.trajectory_update(
           divergence,
-          q,
-          eta,
+          learned,
           seen,
           t,
           lam,
@@ -171,19 +170,20 @@ def trajectory_step(config: Config, v_max: float) -> Step:
           mended=config.mended,
         )
 
-      return jax.vmap(update)(*carry, data["lams"], data["rates"]), None
+      return jax.vmap(update)(learned, data["lams"], data["rates"]), None
 
-    (q, eta), _ = jax.lax.scan(move, (q, eta), (seen, t.astype(jnp.float32)))
-    return at, q, eta
+    return at, jax.lax.scan(move, learned, (seen, t.astype(jnp.float32)))[0]
 
   def step(state, data, *, axis_name=None):
-    at, q, eta = jax.vmap(one, in_axes=(0, 0, 0, 0, None, None))(
-      state.member, state.extra["at"], state.q, state.eta, state.step, data
+    learned = learner.Learned(state.q, state.eta, state.extra["rest"])
+    at, (q, eta, rest) = jax.vmap(one, in_axes=(0, 0, 0, None, None))(
+      state.member, state.extra["at"], learned, state.step, data
     )
     bad = ~jnp.isfinite(q).all((-2, -1))
     new = bad & (state.extra["lost"] < 0)
     lost = jnp.where(new, (state.step + 1) * config.chunk, state.extra["lost"])
-    return _advance(state, q, eta, {"at": at, "lost": lost}, axis_name)
+    extra = {"at": at, "lost": lost, "rest": rest}
+    return _advance(state, q, eta, extra, axis_name)
 
   return step
 

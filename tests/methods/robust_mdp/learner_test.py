@@ -89,7 +89,9 @@ def test_transitions_are_those_of_algorithm_2(mended):
   assert rates.beta == pytest.approx(1 / (0.1 * 0.05))
   assert rates.beta_shift in (60, 61)  # 60, but for rounding.
   q, eta = rng.uniform(0, 14, (states, actions)), np.zeros((states, actions))
-  one, two = jnp.asarray(q, jnp.float32), jnp.asarray(eta, jnp.float32)
+  learned = learner.Learned(
+    *(jnp.asarray(x, jnp.float32) for x in (q, eta, np.zeros_like(q)))
+  )
   for t in range(4):
     s, a, after = rng.integers(states), rng.integers(actions), t % states
     r = rng.uniform()
@@ -105,10 +107,9 @@ def test_transitions_are_those_of_algorithm_2(mended):
     q[s, a] = (1 - beta) * q[s, a] + beta * target
     eta[s, a] = climb(old, v, lam, alpha)
     seen = learner.Transition(*map(jnp.asarray, (s, a, r, after)))
-    one, two = learner.trajectory_update(
+    learned = learner.trajectory_update(
       CHI_SQUARE,
-      one,
-      two,
+      learned,
       seen,
       jnp.float32(t),
       jnp.float32(lam),
@@ -117,8 +118,41 @@ def test_transitions_are_those_of_algorithm_2(mended):
       V_MAX,
       mended=mended,
     )
-  np.testing.assert_allclose(one, q, rtol=1e-4)
-  close(two, eta)
+  np.testing.assert_allclose(learned.q, q, rtol=1e-4)
+  close(learned.eta, eta)
+
+
+def test_steps_below_the_last_place_add_up():
+  """Ten thousand steps, each far below the last place of Q."""
+  rates = learner.TrajectoryRates(*map(jnp.float32, (0, 1, 1e-6, 0)))
+  learned = learner.Learned(
+    jnp.full((1, 1), 9.0), jnp.zeros((1, 1)), jnp.zeros((1, 1))
+  )
+  zero = jnp.int32(0)
+
+  def move(learned, reward):
+    # gamma is 0: the target is the reward; beta is 1e-6.
+    seen = learner.Transition(zero, zero, reward, zero)
+    new = learner.trajectory_update(
+      KL,
+      learned._replace(eta=jnp.full((1, 1), 1.0)),
+      seen,
+      jnp.float32(1),
+      jnp.float32(1.0),
+      rates,
+      jnp.float32(0),
+      V_MAX,
+    )
+    return new, None
+
+  rewards = jnp.asarray([8.95, 9.02] * 5000, jnp.float32)
+  found, _ = jax.lax.scan(move, learned, rewards)
+  expected = 9.0
+  for reward in np.asarray(rewards, np.float64):
+    expected += 1e-6 * (reward - expected)
+  moved = float(found.q[0, 0]) - 9.0
+  assert moved == pytest.approx(expected - 9.0, rel=0.02)
+  assert expected - 9.0 < -1e-4
 
 
 def test_ascent_finds_the_exact_eta():
@@ -229,10 +263,11 @@ def test_no_update_knows_a_kernel():
   rates = learner.TrajectoryRates(scalar, scalar, scalar, scalar)
   number = jax.ShapeDtypeStruct((), jnp.int32)
   seen = learner.Transition(number, number, scalar, number)
+  learned = learner.Learned(shape, shape, shape)
   jaxpr = jax.make_jaxpr(
-    lambda q, eta, seen, t, lam, rates: learner.trajectory_update(
-      CHI_SQUARE, q, eta, seen, t, lam, rates, GAMMA, V_MAX
+    lambda learned, seen, t, lam, rates: learner.trajectory_update(
+      CHI_SQUARE, learned, seen, t, lam, rates, GAMMA, V_MAX
     )
-  )(shape, shape, seen, scalar, scalar, rates)
+  )(learned, seen, scalar, scalar, rates)
   sizes = [math.prod(v.aval.shape) for e in jaxpr.jaxpr.eqns for v in e.outvars]
   assert max(sizes) == states * actions
