@@ -5,6 +5,7 @@ Source: Yang, Wang, Kozuno, Jordan and Zhang, arXiv 2302.01248 (v3, 2023).
 
 from kd_jax.experiment import Method
 from kd_jax.methods.robust_mdp.arms import PRESETS
+from kd_jax.methods.robust_mdp.cases import CASES
 from kd_jax.methods.robust_mdp.claim import CLAIMS, REPRODUCED
 from kd_jax.methods.robust_mdp.config import Config as Config
 from kd_jax.methods.robust_mdp.plots import plots
@@ -62,6 +63,7 @@ METHOD = Method(
   reproduce_arms=REPRODUCED,
   # Paper's settings, but for the ascent on the constrained dual.
   settings_tried={**dict.fromkeys(REPRODUCED, 1), "constrained": 6},
+  cases=CASES,
   divided=("seeds",),
   seeds_in_run=True,
   apply=apply,
