@@ -23,6 +23,7 @@ METHOD = Method(
     "final_slope": "rate",
     "final_worst": "worst case",
     "final_finite": "finite",
+    "final_fell_mass_1_1": "rod falls",
   },
   minutes={"tiny": 0.2, "small": 1.0, "small reproduce": 5.0},
   data="the paper's chain and ring, made from their description; FrozenLake, "

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kd_jax import report
-from kd_jax.methods.robust_mdp import drawing, problems
+from kd_jax.methods.robust_mdp import control_plots, drawing, problems
 from kd_jax.methods.robust_mdp.arms import ARMS, of_arm
 from kd_jax.methods.robust_mdp.config import Config
 from kd_jax.methods.robust_mdp.problems import label
@@ -25,11 +25,13 @@ def plots(run: Any) -> dict[str, Any]:
 
   Returns:
     Figures by file stem: "gap" (Figs. 2 and 3), "error" (Figs. 4 and 7),
-    "behaviour" (Fig. 8), and "policy" for tasks on a grid.
+    "behaviour" (Fig. 8), "policy" for tasks on a grid, and "control".
   """
   config, products = run.config, run.products
   per_seed = run.summary.get("per_seed", {})
-  found = {"gap": gap(per_seed)}
+  found = control_plots.figures(per_seed)
+  if _names(per_seed, "exact_"):
+    found["gap"] = gap(per_seed)
   learned = [
     arm for arm in config.arms if "history" in products.get(f"{arm}.learn", {})
   ]

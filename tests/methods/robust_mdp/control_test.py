@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import integrate
 
+import kd_jax
 from kd_jax import accel
 from kd_jax.errors import UsageError
 from kd_jax.methods.robust_mdp import control, inner
@@ -289,6 +290,27 @@ def test_an_evaluation_is_a_loop_over_episodes():
   assert found["at_mass_1_2"].total[1] == pytest.approx(total.mean(), abs=1e-4)
   fell = (place[:, 0] > 1.2) | (place[:, 0] < -0.4)
   assert found["fell_mass_1_2"].total[1] == pytest.approx(fell.mean())
+
+
+def test_a_run_has_both_arms_and_a_value_a_seed(tmp_path):
+  run = kd_jax.train(
+    "robust_mdp",
+    "tiny",
+    arms=control.ARMS,
+    workdir=tmp_path / "run",
+    quiet=True,
+    **{f"control__{k}": v for k, v in dataclasses.asdict(SMALL).items()},
+  )
+  for arm in control.ARMS:
+    values = run.summary["per_seed"][f"{arm}.final_at_nominal"]
+    assert len(values) == SMALL.seeds
+    assert run.metrics[f"{arm}.final_at_nominal"] == pytest.approx(
+      np.mean(values)
+    )
+    assert 0 <= run.metrics[f"{arm}.final_fell_gust_1_5"] <= 1
+  plots = {path.name for path in (run.workdir / "plots").iterdir()}
+  assert "control.png" in plots
+  assert "gap.png" not in plots
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
