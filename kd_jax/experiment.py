@@ -54,7 +54,8 @@ class Evaluation:
   """A measure of a phase's product.
 
   Attributes:
-    run: `(product, data, *, axis_name) -> {name: Mean}`, pure.
+    run: `(product, data, *, axis_name) -> {name: Mean}`, pure. A Mean of
+      vectors is one value per seed.
     data: arrays that every device gets whole.
   """
 

@@ -18,12 +18,13 @@ class Mean(NamedTuple):
   """A sum over examples and how many there were.
 
   Attributes:
-    total: the sum of the values that count; a float32 scalar.
-    count: how many counted, or the sum of their weights; a float32 scalar.
+    total: the sum of the values that count; float32, a scalar, or in an
+      evaluation of many runs at once one sum a seed.
+    count: how many counted, or the sum of their weights; likewise.
   """
 
-  total: Float[Array, ""]
-  count: Float[Array, ""]
+  total: Float[Array, "*seeds"]
+  count: Float[Array, "*seeds"]
 
 
 def mean(
@@ -83,17 +84,21 @@ def merge(a: Mapping[str, Mean], b: Mapping[str, Mean]) -> dict[str, Mean]:
   return jax.tree.map(jnp.add, dict(a), dict(b))
 
 
-def compute(metrics: Mapping[str, Mean]) -> dict[str, float]:
+def compute(metrics: Mapping[str, Mean]) -> dict[str, float | list[float]]:
   """Divides each sum by its count, on the host.
 
   Args:
     metrics: sums and counts.
 
   Returns:
-    Plain numbers; NaN where nothing counted.
+    Plain numbers, or a list of one number a seed; NaN where nothing counted.
   """
   host = jax.device_get(dict(metrics))
-  return {
-    name: float(np.float64(m.total) / m.count) if m.count else float("nan")
-    for name, m in host.items()
-  }
+  found = {}
+  for name, m in host.items():
+    count = np.asarray(m.count, np.float64)
+    shape = np.broadcast(m.total, count).shape
+    found[name] = np.divide(
+      m.total, count, out=np.full(shape, np.nan), where=count != 0
+    ).tolist()
+  return found

@@ -283,7 +283,7 @@ def evaluate(
   product: PyTree,
   session: Session,
   tables: Mapping[str, PyTree] | None = None,
-) -> dict[str, float]:
+) -> dict[str, float | list[float]]:
   """Runs a phase's evaluations.
 
   Args:
@@ -293,9 +293,9 @@ def evaluate(
     tables: the evaluations' data if they are placed already.
 
   Returns:
-    "evaluation_metric" to number.
+    "evaluation_metric" to number, or to a list of one number a seed.
   """
-  values: dict[str, float] = {}
+  values: dict[str, float | list[float]] = {}
   product = accel.place(product) if tables is None else product
   for name, evaluation in phase.evaluations.items():
     data = tables[name] if tables else accel.place(evaluation.data)

@@ -30,6 +30,19 @@ def test_nothing_counted_is_nan():
   assert np.isnan(metrics.compute({"x": metrics.mean(values, where)})["x"])
 
 
+def test_a_sum_a_seed_is_a_list():
+  total, count = np.array([3.0, 1.0, 5.0]), np.array([2.0, 0.0, 4.0])
+  found = metrics.compute(
+    {
+      "x": metrics.Mean(total, count),
+      "y": metrics.mean(np.eye(4, dtype=np.float32)[0]),
+    }
+  )
+  assert found["x"][::2] == [1.5, 1.25]
+  assert np.isnan(found["x"][1])
+  assert type(found["y"]) is float
+
+
 def test_half_precision_is_summed_in_float32():
   values = jnp.full(4096, 1.0, jnp.bfloat16)
   assert metrics.compute({"x": metrics.mean(values)})["x"] == 1.0

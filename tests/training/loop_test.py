@@ -11,7 +11,7 @@ import toy_seeds
 import toy_tabular
 
 import kd_jax
-from kd_jax import accel
+from kd_jax import accel, metrics
 from kd_jax.errors import NonFiniteError, UsageError
 from kd_jax.experiment import Evaluation, Phase
 from kd_jax.metrics import Mean, mean
@@ -259,6 +259,33 @@ def test_a_whole_run_is_a_phase(tmp_path):
   assert events == []
   assert again.summary["per_seed"] == per_seed
   assert kd_jax.evaluate(toy_seeds.METHOD, tmp_path) == run.metrics
+
+
+def test_an_evaluation_may_hold_one_value_a_seed(tmp_path):
+  def spread(product, data, *, axis_name=None):
+    q = product["q"]
+    return {"q": metrics.Mean(q[0], np.full(3, 2.0)), "one": metrics.mean(q[1])}
+
+  def phases(*args):
+    exact, *learners = TABULAR.phases(*args)
+    measure = {"test": Evaluation(spread, None)}
+    return [dataclasses.replace(exact, evaluations=measure), *learners]
+
+  method = dataclasses.replace(TABULAR, phases=phases)
+  how = {"samples": 4, "eval_every": 50, "quiet": True}
+  run = kd_jax.train(method, "tiny", workdir=tmp_path, **how)
+  q = run.products["exact"]["q"]
+  assert run.summary["per_seed"] == {
+    "exact.test_q": pytest.approx((q[0] / 2).tolist())
+  }
+  assert run.metrics["exact.test_q"] == pytest.approx(q[0].mean() / 2)
+  assert run.metrics["exact.test_one"] == pytest.approx(q[1].mean())
+  # Between steps the list itself is written.
+  (row,) = [r for r in run.rows() if r["kind"] == "eval" and r["step"] == 50]
+  assert len(row["test_q"]) == 3
+  assert kd_jax.evaluate(method, tmp_path)["exact.test_q"] == pytest.approx(
+    run.metrics["exact.test_q"]
+  )
 
 
 def test_divergence_is_not_saved(tmp_path):
