@@ -32,6 +32,7 @@ METHOD = Method(
     "algorithm_1": "samples of every pair, eta kept between outer steps",
     "algorithm_2": "one trajectory, clipped (on the ring, not the chain)",
     "plug_in": "exact solution of an estimated kernel",
+    "algorithm_3": "plug_in, solved by gradients (Algorithm 3)",
     "q_learning": "ordinary Q-learning, as many samples",
     "cold": "algorithm_1 as in the paper: eta from 0, T' = 100",
     "cold_50": "eta from 0, T' = 50",

@@ -46,6 +46,7 @@ ARMS: dict[str, Arm] = {
   "algorithm_1": _generative(),
   "algorithm_2": _trajectory(),
   "plug_in": Arm("plug_in", "penalised", {}),
+  "algorithm_3": Arm("plug_in", "penalised", {"solver": "gradients"}),
   "q_learning": _generative("ordinary"),
   # Fig. 4, left and middle; its right panel.
   "cold": _generative(**_COLD, inner_steps=100),

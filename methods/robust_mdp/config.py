@@ -50,6 +50,8 @@ class Config(experiment.Config):
     mended: whether Algorithm 2 clips V to [0, v_max] and its step in Q to 1; as
       printed it diverges.
     samples: of each pair, for the plug-in; the paper's is 1000.
+    solver: of the plug-in: "exact", or "gradients" for the paper's Algorithm 3
+      with T = T' = 100.
     share: of the transitions that R-contamination's adversary takes.
     rho: the radius of the constrained forms.
     constrained_rate: scale of the steps c / sqrt(t') of the ascent on the
@@ -84,6 +86,7 @@ class Config(experiment.Config):
   restart: float = 0.01
   mended: bool = True
   samples: int = 1000
+  solver: str = "exact"
   share: float = 0.1
   rho: float = 0.1
   constrained_rate: float = 0.1

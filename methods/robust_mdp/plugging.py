@@ -6,7 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from kd_jax import experiment
-from kd_jax.methods.robust_mdp import baselines, evaluation, exact, steps
+from kd_jax.methods.robust_mdp import (
+  baselines,
+  evaluation,
+  exact,
+  full_gradients,
+  steps,
+)
 from kd_jax.methods.robust_mdp.config import Config
 from kd_jax.methods.robust_mdp.divergences import DIVERGENCES
 from kd_jax.methods.robust_mdp.environments import simulator
@@ -40,6 +46,18 @@ def phase(config: Config, arm: str, problem: Problem) -> experiment.WholeRun:
   )
 
 
+def _exact(divergence, model, v_max, lam):
+  del v_max
+  return exact.solve_penalised(divergence, model, lam).q
+
+
+def _gradients(divergence, model, v_max, lam):
+  return full_gradients.algorithm_3(divergence, model, lam, v_max)
+
+
+_SOLVERS = {"exact": _exact, "gradients": _gradients}
+
+
 def _run(config, problem, products, data, seed):
   divergence = DIVERGENCES[config.divergence]
   model = data["model"]
@@ -51,8 +69,9 @@ def _run(config, problem, products, data, seed):
     u = steps.uniforms(member, 1, jnp.int32(0), shape)
     drawn = simulator.sample_all(data["world"], u)
     found = baselines.plug_in(drawn, model.rewards, model.discount)
-    solve = functools.partial(exact.solve_penalised, divergence, found)
-    return jax.vmap(lambda lam: solve(lam).q)(data["lams"])
+    solve = _SOLVERS[config.solver]
+    solved = functools.partial(solve, divergence, found, problem.mdp.v_max)
+    return jax.vmap(solved)(data["lams"])
 
   members = seed + jnp.arange(config.seeds, dtype=jnp.uint32)
   q = jax.lax.map(one, members)

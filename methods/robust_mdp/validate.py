@@ -15,6 +15,7 @@ _CHOICES = {
   "inner_rate": ("sqrt", "running", "constant", "theory"),
   "outer_rate": ("experiment", "theory"),
   "average": ("none", "eta", "q"),
+  "solver": ("exact", "gradients"),
 }
 _RANGES = (
   ("discount", 0.0, 1 - 1e-6),
@@ -56,6 +57,8 @@ def check_fields(config: Any) -> None:
     value = getattr(config, name)
     if not low <= value <= high:
       raise UsageError(f"{name} is {value}; it must be {low:g} to {high:g}")
+  if config.solver == "gradients" and config.divergence == "l1":
+    raise UsageError("solver gradients needs a finite conjugate; l1 has none")
   _check_lams(config.lams)
   if config.seed + config.seeds > 2**32:
     raise UsageError(
