@@ -55,7 +55,9 @@ class Config(experiment.Config):
     share: of the transitions that R-contamination's adversary takes.
     rho: the radius of the constrained forms.
     constrained_rate: scale of the steps c / sqrt(t') of the ascent on the
-      constrained dual; the best of 3, 1, .3, .1, .03 and .01 on the chain.
+      constrained dual.
+    multiplier: where the constrained dual's lam starts; rate and start are the
+      best of fourteen pairs on the chain.
     levels: the largest level of the multilevel estimate.
     points: how many points the error curves have.
     control: the networks of the arms "control_robust" and "control_plain".
@@ -89,7 +91,8 @@ class Config(experiment.Config):
   solver: str = "exact"
   share: float = 0.1
   rho: float = 0.1
-  constrained_rate: float = 0.1
+  constrained_rate: float = 0.03
+  multiplier: float = 0.5
   levels: int = 4
   points: int = 40
   control: ControlConfig = dataclasses.field(default_factory=ControlConfig)

@@ -23,8 +23,7 @@ from kd_jax import accel, metrics
 from kd_jax.methods.robust_mdp import control_task as task
 from kd_jax.methods.robust_mdp.divergences import (
   Divergence,
-  dual_objective,
-  feasible,
+  edge_objective,
   project,
 )
 
@@ -185,9 +184,7 @@ def td_terms(
 
     def dual(eta):
       eta = project(divergence, eta, lam, V_MAX)
-      return dual_objective(divergence)(
-        feasible(divergence, eta, v, lam), v, lam
-      )
+      return edge_objective(divergence, eta, v, lam)
 
     worst = dual(eta)
     terms["eta"] = -4 * lam * worst

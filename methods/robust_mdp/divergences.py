@@ -60,7 +60,7 @@ class Divergence:
     with jax.ensure_compile_time_eval():
       for _ in range(60):
         middle = (low + high) / 2
-        below = float(self.derivative(jnp.asarray(middle))) <= 1 + 1e-6
+        below = float(self.derivative(jnp.asarray(middle))) <= 1 + 2e-7
         low, high = (middle, high) if below else (low, middle)
     return round(low, 5)
 
@@ -131,6 +131,50 @@ def dual_gradient(
     return 1 - divergence.derivative((eta - v) / lam)
 
   return gradient
+
+
+def _within(divergence, eta, v, lam):
+  """(eta - v) / lam, no further than f* is finite.
+
+  An eta at the edge stands a last place beyond it once it is divided.
+  """
+  return jnp.minimum((eta - v) / lam, divergence.limit)
+
+
+def edge_objective(
+  divergence: Divergence, eta: Scalar, v: Scalar, lam: Scalar
+) -> Scalar:
+  """J at eta, or at the largest number below it where J is finite.
+
+  Args:
+    divergence: f.
+    eta: the dual variable.
+    v: V(s').
+    lam: the weight of the penalty.
+
+  Returns:
+    J, never -inf.
+  """
+  at = feasible(divergence, eta, v, lam)
+  return at - lam * divergence.conjugate(_within(divergence, at, v, lam))
+
+
+def edge_gradient(
+  divergence: Divergence, eta: Scalar, v: Scalar, lam: Scalar
+) -> Scalar:
+  """dJ/deta at eta, or at the largest number below it where J is finite.
+
+  Args:
+    divergence: f.
+    eta: the dual variable.
+    v: V(s').
+    lam: the weight of the penalty.
+
+  Returns:
+    dJ/deta, never -inf.
+  """
+  at = feasible(divergence, eta, v, lam)
+  return 1 - divergence.derivative(_within(divergence, at, v, lam))
 
 
 def theta(

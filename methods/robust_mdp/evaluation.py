@@ -93,6 +93,7 @@ def make_measure(
           whole[f"{name}_{suffix}"] = per_seed(values[:, i])
       whole[name] = per_seed(values.mean(-1))
     whole["error_quarter_more"] = per_seed(1.25 * found["error"].mean(-1))
+    whole["error_worst"] = per_seed(found["error"].max(-1))
     if "slope" in found:
       whole["slope_worst"] = per_seed(found["slope"].max(-1))
     finite = jnp.isfinite(q).all((-2, -1))

@@ -151,7 +151,10 @@ _CLOSED = {CHI_SQUARE.name: _chi_square, KL.name: _kl, L1.name: _l1}
 
 def _closed_or_bisect(divergence):
   # By identity: a user's own may have any name.
-  known = DIVERGENCES.get(divergence.name) is divergence
+  known = (
+    divergence.name in _CLOSED
+    and DIVERGENCES.get(divergence.name) is divergence
+  )
   return _CLOSED[divergence.name] if known else _bisect(divergence)
 
 

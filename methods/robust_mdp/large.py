@@ -23,7 +23,8 @@ def phase(config: Config, arm: str, problem: Problem) -> experiment.WholeRun:
 
   Returns:
     The phase. Its metrics, one value for each of its own, few seeds:
-    "final_error", "error_share" (of Q_0's), "numbers" (Q and eta),
+    "final_error", "error_share" (of the distance of the ordinary Q* from the
+    robust one), "numbers" (what the learner carries, counted in its arrays),
     "model_numbers" (a dense estimate of the kernel, |S|^2 |A|),
     "simulator_numbers", and "share", the first numbers over the second.
   """
@@ -39,30 +40,36 @@ def phase(config: Config, arm: str, problem: Problem) -> experiment.WholeRun:
 def _run(config, arm, problem, products, data, seed):
   step = steps.generative_step(config, "penalised", problem.mdp.v_max)
   state = states.create(config, arm, problem, 1, products, seed)
-  start = evaluation.sup_error(state.q, state.reference)
+  ordinary = jnp.asarray(products[problem.key]["ordinary"])
+  gap = evaluation.sup_error(
+    jnp.broadcast_to(ordinary, state.q.shape), state.reference
+  )
+  carried = jax.tree.leaves((state.q, state.eta, state.extra))
+  learner = sum(x.size for x in carried) // (config.seeds * len(config.lams))
+  counted = numbers(problem, learner)
   state = jax.lax.fori_loop(
     0, config.outer_steps, lambda _, s: step(s, data)[0], state
   )
   error = evaluation.sup_error(state.q, state.reference)
   found = {
     "final_error": error.mean(-1),
-    "error_share": (error / start).mean(-1),
-    **{name: jnp.full(config.seeds, n) for name, n in numbers(problem).items()},
+    "error_share": (error / gap).mean(-1),
+    **{name: jnp.full(config.seeds, n) for name, n in counted.items()},
   }
   return {"q": state.q, "eta": state.eta}, found
 
 
-def numbers(problem: Problem) -> dict[str, float]:
+def numbers(problem: Problem, learner: int) -> dict[str, float]:
   """How many numbers are held: by a learner at one weight, by an estimate.
 
   Args:
     problem: the problem.
+    learner: what the learner's arrays hold.
 
   Returns:
     "numbers", "model_numbers", "simulator_numbers" and "share".
   """
   rewards = problem.mdp.rewards
-  learner = 2 * rewards.size
   dense = rewards.size * problem.mdp.states
   world = simulator.compact(problem.mdp)
   return {

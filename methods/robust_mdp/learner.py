@@ -21,8 +21,8 @@ from jaxtyping import Array, Float, Int
 
 from kd_jax.methods.robust_mdp.divergences import (
   Divergence,
-  dual_gradient,
-  dual_objective,
+  edge_gradient,
+  edge_objective,
   feasible,
   project,
   theta,
@@ -59,7 +59,7 @@ def eta_update(
     The new eta.
   """
   at = feasible(divergence, eta, v_next, lam)
-  moved = at + rate * dual_gradient(divergence)(at, v_next, lam)
+  moved = at + rate * edge_gradient(divergence, at, v_next, lam)
   return project(
     divergence, feasible(divergence, moved, v_next, lam), lam, v_max
   )
@@ -120,8 +120,7 @@ def q_target(
   Returns:
     The target.
   """
-  at = feasible(divergence, eta, v_next, lam)
-  return reward + discount * dual_objective(divergence)(at, v_next, lam)
+  return reward + discount * edge_objective(divergence, eta, v_next, lam)
 
 
 def greedy_values(q: Float[Array, "*s a"], v_max: float) -> Float[Array, "*s"]:
@@ -261,11 +260,15 @@ def trajectory_rates(
     The constants.
   """
   kappa = 1 / (6 * (lam + v_max))
+
+  def whole(x):  # 10.000000000000002 is 10.
+    return math.ceil(x * (1 - 1e-9))
+
   return TrajectoryRates(
     alpha=1 / (kappa * rare),
-    alpha_shift=math.ceil((often / rare) ** 1.5),
+    alpha_shift=whole((often / rare) ** 1.5),
     beta=1 / ((1 - discount) * rare),
-    beta_shift=math.ceil(often / ((1 - discount) * rare)),
+    beta_shift=whole(often / ((1 - discount) * rare)),
   )
 
 

@@ -11,8 +11,10 @@ from kd_jax.methods.robust_mdp import (
   evaluation,
   exact,
   full_gradients,
+  problems,
   steps,
 )
+from kd_jax.methods.robust_mdp.arms import ARMS
 from kd_jax.methods.robust_mdp.config import Config
 from kd_jax.methods.robust_mdp.divergences import DIVERGENCES
 from kd_jax.methods.robust_mdp.environments import simulator
@@ -21,6 +23,10 @@ from kd_jax.methods.robust_mdp.problems import Problem
 
 def phase(config: Config, arm: str, problem: Problem) -> experiment.WholeRun:
   """`config.samples` draws of each pair, and robust value iteration on them.
+
+  In the penalised form that is section 6's plug-in, in the constrained one
+  REVI (Panaganti and Kalathil, AISTATS 2022 [known]). All seeds run on each
+  device.
 
   Args:
     config: the arm's configuration.
@@ -35,49 +41,62 @@ def phase(config: Config, arm: str, problem: Problem) -> experiment.WholeRun:
     "world": simulator.compact(problem.mdp),
     "model": problem.model,
     "shifted": problem.shifted,
-    "lams": jnp.asarray(config.lams),
+    "lams": jnp.asarray(problems.weights(config, arm), jnp.float32),
   }
   return experiment.WholeRun(
     name="learn",
     arm=arm,
-    run=functools.partial(_run, config, problem),
+    run=functools.partial(_run, config, arm, problem),
     data=data,
     steps=config.seeds,
   )
 
 
-def _exact(divergence, model, v_max, lam):
+def _exact(config, model, v_max, lam):
   del v_max
+  divergence = DIVERGENCES[config.divergence]
   return exact.solve_penalised(divergence, model, lam).q
 
 
-def _gradients(divergence, model, v_max, lam):
+def _gradients(config, model, v_max, lam):
+  divergence = DIVERGENCES[config.divergence]
   return full_gradients.algorithm_3(divergence, model, lam, v_max)
 
 
-_SOLVERS = {"exact": _exact, "gradients": _gradients}
-
-
-def _run(config, problem, products, data, seed):
+def _constrained(config, model, v_max, lam):
+  del v_max, lam
   divergence = DIVERGENCES[config.divergence]
-  model = data["model"]
-  places = problem.places(config.lams)
-  reference = jnp.asarray(products[problem.key]["penalised"])[places]
+  return exact.solve_constrained(divergence, model, config.rho).q
+
+
+def _solver(config, arm):
+  if ARMS[arm].target == "constrained":
+    return _constrained
+  return {"exact": _exact, "gradients": _gradients}[config.solver]
+
+
+def _run(config, arm, problem, products, data, seed):
+  model, penalised = data["model"], ARMS[arm].target == "penalised"
+  known = products[problem.key]
+  reference = jnp.asarray(known["constrained"])[None]
+  if penalised:
+    reference = jnp.asarray(known["penalised"])[problem.places(config.lams)]
+  solve = functools.partial(_solver(config, arm), config)
 
   def one(member):
     shape = (config.samples, *model.rewards.shape)
     u = steps.uniforms(member, 1, jnp.int32(0), shape)
     drawn = simulator.sample_all(data["world"], u)
     found = baselines.plug_in(drawn, model.rewards, model.discount)
-    solve = _SOLVERS[config.solver]
-    solved = functools.partial(solve, divergence, found, problem.mdp.v_max)
+    solved = functools.partial(solve, found, problem.mdp.v_max)
     return jax.vmap(solved)(data["lams"])
 
   members = seed + jnp.arange(config.seeds, dtype=jnp.uint32)
   q = jax.lax.map(one, members)
+  backup = evaluation.robust(DIVERGENCES[config.divergence])
   measure = evaluation.make_measure(
-    evaluation.suffixes(config.lams),
-    evaluation.robust(divergence),
+    evaluation.suffixes(problems.weights(config, arm)),
+    backup if penalised else None,
     jnp.asarray(problem.mdp.start, jnp.float32),
   )
   measured = measure({"q": q, "reference": reference}, data)

@@ -105,7 +105,7 @@ def _extra(config, arm, shape, problem, member) -> dict[str, Array]:
     return {"at": start, "lost": lost, "rest": jnp.zeros(shape)}
   if target == "constrained":
     return {
-      "multiplier": jnp.full(shape, problem.mdp.v_max, jnp.float32),
+      "multiplier": jnp.full(shape, config.multiplier, jnp.float32),
       "steepest": jnp.zeros(shape[:2]),
     }
   return {"mean": jnp.zeros(shape)} if config.average == "q" else {}

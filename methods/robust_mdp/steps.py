@@ -43,10 +43,14 @@ def draws_per_step(config: Config, target: str) -> int:
     target: what a sample is turned into.
 
   Returns:
-    T' + 1; for the multilevel estimate its largest sample.
+    T' + 1; for the multilevel estimate how many it uses on average.
   """
   if target == "multilevel":
-    return 2 ** (config.levels + 1)
+    chances = [
+      baselines.level_chance(n, config.levels, EPSILON)
+      for n in range(config.levels + 1)
+    ]
+    return round(sum(p * 2 ** (n + 1) for n, p in enumerate(chances)))
   return config.inner_steps + 1
 
 
@@ -295,7 +299,8 @@ def _contaminated(config, v, v_next):
 
 
 def _multilevel(config, v_max):
-  drawn = draws_per_step(config, "multilevel") + 1
+  # Shapes are static: the largest sample is drawn, and a level uses its part.
+  drawn = 2 ** (config.levels + 1) + 1
 
   def update(q, eta, extra, numbers, t, data):
     u = _all_rounds(numbers, drawn, data)

@@ -11,7 +11,6 @@ from kd_jax.methods.robust_mdp.learner import cold_reach
 
 _MOST = 2**31 - 1  # Steps are int32.
 _CHOICES = {
-  "divergence": tuple(DIVERGENCES),
   "inner_rate": ("sqrt", "running", "constant", "theory"),
   "outer_rate": ("experiment", "theory"),
   "average": ("none", "eta", "q"),
@@ -31,6 +30,7 @@ _RANGES = (
   ("share", 0.0, 1.0),
   ("rho", 1e-6, 1e6),
   ("constrained_rate", 1e-6, 1e6),
+  ("multiplier", 1e-3, 1e6),
   ("levels", 0, 12),
   ("points", 1, 10_000),
 )
@@ -45,7 +45,8 @@ def check_fields(config: Any) -> None:
   Raises:
     UsageError: one sentence for the first field that is wrong.
   """
-  for name, choices in _CHOICES.items():
+  choices_of = {"divergence": tuple(DIVERGENCES), **_CHOICES}
+  for name, choices in choices_of.items():
     value = getattr(config, name)
     if value not in choices:
       raise UsageError(f"{name} is {value!r}; it is one of {list(choices)}")

@@ -71,7 +71,9 @@ def test_a_sample_of_j_is_far_below_minus_v_max():
 def test_the_tilt_is_the_slope_of_f_at_one():
   assert [d.tilt for d in (CHI_SQUARE, KL, L1)] == [0.0, 1.0, 1.0]
   half = divergences.Divergence(
-    "half", lambda s: jnp.square(s) / 2 + s, lambda s: jnp.maximum(s + 1, 0)
+    "half",
+    lambda s: jnp.square(jnp.maximum(s + 1, 0)) / 2 - 0.5,
+    lambda s: jnp.maximum(s + 1, 0),
   )
   assert half.tilt == 0.0
   assert jax.jit(lambda x: x + half.tilt)(1.0) == 1.0

@@ -75,7 +75,7 @@ def test_penalised_is_the_primal(divergence, double):
     else:
       brute = primal_smooth(divergence.name, p, v, lam)
     found = solve(p, v, lam)
-    assert float(found.value) == pytest.approx(brute, abs=2e-6)
+    assert float(found.value) == pytest.approx(brute, abs=1e-6)
 
 
 @each

@@ -87,7 +87,10 @@ def test_transitions_are_those_of_algorithm_2(mended):
   assert rates.alpha == pytest.approx(1 / (kappa * 0.05))
   assert rates.alpha_shift == 15  # 6^1.5 is 14.7.
   assert rates.beta == pytest.approx(1 / (0.1 * 0.05))
-  assert rates.beta_shift in (60, 61)  # 60, but for rounding.
+  assert rates.beta_shift == 60
+  ring = learner.trajectory_rates(lam, V_MAX, GAMMA, 0.05, 0.05 + 1e-12)
+  assert (ring.alpha_shift, ring.beta_shift) == (1, 10)
+  assert ring.beta / ring.beta_shift == pytest.approx(20)  # The page's trap 1.
   q, eta = rng.uniform(0, 14, (states, actions)), np.zeros((states, actions))
   learned = learner.Learned(
     *(jnp.asarray(x, jnp.float32) for x in (q, eta, np.zeros_like(q)))
@@ -271,3 +274,19 @@ def test_no_update_knows_a_kernel():
   )(learned, seen, scalar, scalar, rates)
   sizes = [math.prod(v.aval.shape) for e in jaxpr.jaxpr.eqns for v in e.outvars]
   assert max(sizes) == states * actions
+
+
+def test_l1_is_finite_at_its_edge():
+  """There (eta - v) / lam comes out a last place above 1 for some."""
+  rng = np.random.default_rng(0)
+  v = jnp.asarray(rng.uniform(0, 10, 4000), jnp.float32)
+  for lam in (0.5, 3.0):
+    target = learner.q_target(
+      divergences.L1, jnp.full(4000, 30.0), jnp.zeros(4000), v, lam, 0.9
+    )
+    np.testing.assert_allclose(target, 0.9 * v, rtol=1e-5, atol=1e-5)
+    moved = learner.eta_update(
+      divergences.L1, jnp.full(4000, 30.0), v, lam, 0.1, 10.0
+    )
+    # The slope at the edge is 0: eta stays on it.
+    np.testing.assert_allclose(moved, v + lam, rtol=1e-5)
