@@ -178,6 +178,8 @@ def build(
     return Path(source.data_dir)
   say(f"building {name} in {source.data_dir}")
   manual = None if manual_dir is None else os.fspath(manual_dir)
+  if manual is not None and not Path(manual).is_dir():
+    raise DataError(f"cannot build {name}: Manual directory {manual} is absent")
   with quiet() as tfds:
     config = tfds.download.DownloadConfig(
       manual_dir=manual, try_download_gcs=False

@@ -36,9 +36,9 @@ def read_file(path: Path, *, seed: int = 0) -> Graph:
   chosen = _held_out(rows, round(SHARE * len(rows)), seed)
   if len(chosen) < 2:
     raise DataError(
-      f"{path} has {len(rows)} triples, of which {len(chosen)} can be held out: "
-      "2 are needed whose names all occur in others; put train.txt, valid.txt "
-      "and test.txt in a folder instead"
+      f"{path} has {len(rows)} triples, too few to hold out 2 whose names all "
+      "occur in others; put train.txt, valid.txt and test.txt in a folder "
+      "instead"
     )
   half = len(chosen) // 2
   held = {"valid": set(chosen[:half]), "test": set(chosen[half:])}

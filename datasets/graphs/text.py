@@ -138,6 +138,6 @@ def _number(text: Text, n: int, number: str, count: int) -> int:
   if number.isascii() and number.isdecimal() and int(number) < count:
     return int(number)
   raise DataError(
-    f"{text.where}, line {n}: {number!r} is not a number from 0 to {count - 1}, "
-    f"which {count} lines number"
+    f"{text.where}, line {n}: {number!r} is not a number from 0 to "
+    f"{count - 1}, as {count} lines have"
   )
