@@ -1,0 +1,211 @@
+"""The phases of a run, and the finished model."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from kd_jax import experiment
+from kd_jax.datasets import graphs
+from kd_jax.datasets.graphs.graph import Graph
+from kd_jax.errors import UsageError
+from kd_jax.methods.ote import evaluation, inputs, state, steps
+from kd_jax.methods.ote.arms import (
+  BASES,
+  CHANGES,
+  of_arm,
+  stage_of,
+  with_bases,
+)
+from kd_jax.methods.ote.config import Config
+from kd_jax.methods.ote.model import SIDES, Side
+from kd_jax.methods.ote.validate import check
+
+PyTree = Any
+
+
+def phases(
+  config: Config, data: Mapping[str, Any], say: Callable[[str], None]
+) -> list[experiment.Phase]:
+  """The phases of a run: an arm each, those that others go on from first.
+
+  Args:
+    config: the configuration.
+    data: the user's own graph by the role "graph" (a `Graph`).
+    say: takes lines of news.
+
+  Returns:
+    The phases.
+
+  Raises:
+    UsageError: for fields or data that do not fit together.
+  """
+  for arm in dict.fromkeys((*with_bases(config.arms), *CHANGES)):
+    own = of_arm(config, arm)
+    if arm in with_bases(config.arms):
+      check(own)
+  graph = load_graph(config, data, say)
+  say(
+    f"{graph.name}: {len(graph.entities):,} entities, "
+    f"{len(graph.relations):,} relations, {len(graph.train):,} triples to "
+    f"learn from, {len(graph.valid):,} and {len(graph.test):,} to judge by"
+  )
+  return [arm_phase(config, arm, graph) for arm in with_bases(config.arms)]
+
+
+def load_graph(
+  config: Config,
+  data: Mapping[str, Any],
+  say: Callable[[str], None] = lambda line: None,
+) -> Graph:
+  """The configured graph, or the user's own.
+
+  Args:
+    config: the configuration.
+    data: may hold "graph".
+    say: takes lines of news.
+
+  Returns:
+    The graph.
+
+  Raises:
+    UsageError: for a role that there is not.
+  """
+  if unknown := set(data) - {"graph"}:
+    raise UsageError(f"ote has no role {min(unknown)!r} for data; it is graph")
+  return graphs.load(data.get("graph", config.data), say=say)
+
+
+def arm_phase(config: Config, arm: str, graph: Graph) -> experiment.Phase:
+  """One arm's training.
+
+  Args:
+    config: the method's configuration.
+    arm: which arm.
+    graph: the graph.
+
+  Returns:
+    The phase; its product holds "params".
+  """
+  own = of_arm(config, arm)
+  stage, sizes = stage_of(own, arm), inputs.sizes(graph)
+
+  def init(products, seed):
+    base = products[f"{BASES[arm]}.train"]["params"] if arm in BASES else None
+    return state.create_state(
+      own, stage, seed, sizes.entities, sizes.relations, base
+    )
+
+  columns = inputs.training(graph, own)
+  return experiment.Phase(
+    name="train",
+    arm=arm,
+    init=init,
+    step=steps.make_train_step(own, stage, sizes),
+    steps=stage.steps // 2,
+    data=columns,
+    product=lambda s: {"params": state.chosen(s)},
+    evaluations=_evaluations(own, stage, graph, columns["edges"]),
+    epoch=_validation(own, stage, graph, columns["edges"]),
+    batch_size=2 * stage.batch_size,
+    split=state.divided if own.shard_entities else None,
+  )
+
+
+def _questions(graph, split):
+  return inputs.questions(graph, getattr(graph, split))
+
+
+def _evaluations(own, stage, graph, edges):
+  found = {}
+  for split in ("valid", "test"):
+    asked = _questions(graph, split)
+    present = {
+      side: tuple(np.unique(asked[side]["columns"]["category"]).tolist())
+      for side in SIDES
+    }
+    found[split] = experiment.Evaluation(
+      evaluation.make_evaluation(
+        own,
+        stage.margin,
+        len(graph.entities),
+        present if split == "test" else None,
+      ),
+      {"questions": asked, "edges": edges},
+      state.divided if own.shard_entities else None,
+    )
+  return found
+
+
+def _validation(own, stage, graph, edges):
+  """Looks at validation triples now and then, and keeps what did best."""
+  if not stage.valid_every:
+    return None
+  measure = evaluation.make_evaluation(own, stage.margin, len(graph.entities))
+
+  def run(carried, data, *, axis_name=None):
+    product = {"params": carried.params}
+    found = measure(product, data, axis_name=axis_name)
+    values = {f"valid_{k}": m.total / m.count for k, m in found.items()}
+    if own.keep == "best":
+      value = values["valid_mrr"]
+      better = value > carried.best_value
+      keep = jax.tree.map(
+        lambda new, old: jax.numpy.where(better, new, old),
+        carried.params,
+        carried.best,
+      )
+      carried = carried.replace(
+        best=keep,
+        best_value=jax.numpy.maximum(value, carried.best_value),
+      )
+    return carried, values
+
+  data = {"questions": _questions(graph, "valid"), "edges": edges}
+  return experiment.Epoch(run, stage.valid_every // 2, data, last=True)
+
+
+def apply(
+  config: Config, products: experiment.Products
+) -> tuple[Callable[..., jax.Array], PyTree]:
+  """The finished model, to use.
+
+  Args:
+    config: the configuration.
+    products: of a run; that of the first arm there is of "gc_ote", "ote" and
+      the run's own last.
+
+  Returns:
+    `apply(variables, (kept, relations), side="tail") -> scores` (b, n) of all
+    entities, and the variables. With the side "tail" heads are kept.
+  """
+  names = [name.removesuffix(".train") for name in products]
+  arm = next((a for a in ("gc_ote", "ote") if a in names), names[-1])
+  answer = scores_of(config, arm, load_graph(config, {}))
+  return answer, products[f"{arm}.train"]["params"]
+
+
+def scores_of(
+  config: Config, arm: str, graph: Graph
+) -> Callable[..., jax.Array]:
+  """A function that scores all entities.
+
+  Args:
+    config: the method's configuration.
+    arm: which arm.
+    graph: the graph it was trained on.
+
+  Returns:
+    `(params, (kept, relations), side="tail") -> scores` (b, n), compiled.
+  """
+  own = of_arm(config, arm)
+  margin, count = stage_of(own, arm).margin, len(graph.entities)
+  edges = inputs.edges(graph, own)
+
+  def answer(params, asked, side: Side = "tail"):
+    kept, relation = (jax.numpy.asarray(x, "int32") for x in asked)
+    s = evaluation.scorer(own, margin, params, edges, count)
+    return evaluation.score_all(s, side, kept, relation)[:, :count]
+
+  return jax.jit(answer, static_argnames="side")
