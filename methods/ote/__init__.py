@@ -6,6 +6,7 @@ Graph Context Modeling for Knowledge Graph Embedding, ACL 2020, arXiv
 """
 
 from kd_jax.experiment import Method
+from kd_jax.methods.ote.answers import QUERY
 from kd_jax.methods.ote.arms import PRESETS
 from kd_jax.methods.ote.config import Config as Config
 from kd_jax.methods.ote.train import apply, phases
@@ -52,5 +53,6 @@ METHOD = Method(
     "rotate_more": "rotate, and then as many steps again as gc_rotate has",
   },
   apply=apply,
+  answers={"query": QUERY},
   divided=("first.batch_size", "second.batch_size", "eval_queries"),
 )

@@ -173,17 +173,28 @@ def apply(
 
   Args:
     config: the configuration.
-    products: of a run; that of the first arm there is of "gc_ote", "ote" and
-      the run's own last.
+    products: of a run; see `answering` for whose model it is.
 
   Returns:
     `apply(variables, (kept, relations), side="tail") -> scores` (b, n) of all
     entities, and the variables. With the side "tail" heads are kept.
   """
-  names = [name.removesuffix(".train") for name in products]
-  arm = next((a for a in ("gc_ote", "ote") if a in names), names[-1])
+  arm = answering(products)
   answer = scores_of(config, arm, load_graph(config, {}))
   return answer, products[f"{arm}.train"]["params"]
+
+
+def answering(products: experiment.Products) -> str:
+  """Which arm speaks for a run.
+
+  Args:
+    products: of the run.
+
+  Returns:
+    The first there is of "gc_ote", "ote" and the run's own last.
+  """
+  names = [name.removesuffix(".train") for name in products]
+  return next((a for a in ("gc_ote", "ote") if a in names), names[-1])
 
 
 def scores_of(
