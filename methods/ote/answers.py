@@ -187,9 +187,9 @@ def table(query: Query, scores: np.ndarray, graph: Graph, arm: str) -> str:
     [str(place), graph.entities[i], known.get(i, ""), f"{scores[i]:.3f}"]
     for place, i in enumerate(order.tolist(), start=1)
   ]
-  title = f"{query.text}   ({arm}, of {len(scores):,} entities)"
   header = ["", query.side, "known from", "score"]
-  return report.render(title, header, rows, texts=3)
+  shown = report.render(query.text, header, rows, texts=3)
+  return f"{shown}{arm} says so, of {len(scores):,} entities\n"
 
 
 def known_answers(query: Query, graph: Graph) -> Mapping[int, str]:
