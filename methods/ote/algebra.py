@@ -1,6 +1,7 @@
 """Blocks: Gram-Schmidt, transforms by blocks, distances over blocks.
 
-Letters: b batch, r relations, g blocks, k their size, d = g k the width.
+Letters: b batch, t tiles of p vectors, r relations, g blocks, k their size,
+d = g k the width.
 
 A vector of width d is a list of g sub-vectors of size k. Coordinate j of block
 i stands at place j * g + i, so that a vector reshapes to (k, g) with the blocks
@@ -15,12 +16,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Under the square roots: the length of the zero vector has a gradient, 0, and a
-# block of rank below k has an answer.
+# Under the square roots: a vector of length 0 has a gradient, 0, and a block of
+# rank below k has an answer.
 _TINY = 1e-12
 # Blocks up to this size are unrolled; larger ones go through matrix products,
 # with Gram-Schmidt's derivative in closed form. Measured, see the README.
 _UNROLLED = 8
+_UNROLLED_ROWS = 32
 _einsum = functools.partial(jnp.einsum, precision="highest")
 
 
@@ -164,39 +166,59 @@ def scaled_rotations(
 
 
 def multiply(
-  x: Float[Array, "b k g"], blocks: Float[Array, "b k k g"]
-) -> Float[Array, "b k g"]:
-  """Row vectors times blocks.
+  x: Float[Array, "t p k g"], blocks: Float[Array, "t k k g"], transposed: bool
+) -> Float[Array, "t p k g"]:
+  """Row vectors times blocks, p vectors for each set of blocks.
 
   Args:
     x: vectors.
-    blocks: one set for each.
+    blocks: a set for each tile of vectors.
+    transposed: whether blocks are transposed.
 
   Returns:
-    x_g Q_g for every block g.
+    x_g Q_g or x_g Q_g^T for every block g.
   """
-  return (x[:, :, None] * blocks).sum(1)
+  if x.shape[1] > 1:
+    return _multiply(x, blocks, transposed)
+  # A dot product also keeps the compiler from working the result out again
+  # wherever it is used, once for every candidate.
+  form = "tplg,tklg->tpkg" if transposed else "tpkg,tklg->tplg"
+  return _einsum(form, x, blocks)
 
 
-def multiply_transposed(
-  x: Float[Array, "b k g"], blocks: Float[Array, "b k k g"]
-) -> Float[Array, "b k g"]:
-  """Row vectors times transposed blocks.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _multiply(x, blocks, transposed):
+  # Sums of products of whole rows, forwards and backwards: products of small
+  # matrices are slower by 2 to 10 on a CPU.
+  k = x.shape[2]
+  if transposed:
+    return sum(x[:, :, None, j] * blocks[:, None, :, j] for j in range(k))
+  return sum(x[:, :, j, None] * blocks[:, None, j] for j in range(k))
 
-  Args:
-    x: vectors.
-    blocks: one set for each.
 
-  Returns:
-    x_g Q_g^T for every block g.
-  """
-  return (x[:, None] * blocks).sum(2)
+def _multiply_forward(x, blocks, transposed):
+  return _multiply(x, blocks, transposed), (x, blocks)
+
+
+def _multiply_backward(transposed, saved, dy):
+  x, blocks = saved
+  rows, columns = (dy, x) if transposed else (x, dy)
+  if x.shape[1] <= _UNROLLED_ROWS:
+    db = sum(
+      rows[:, p, :, None] * columns[:, p, None] for p in range(x.shape[1])
+    )
+  else:
+    db = (rows[:, :, :, None] * columns[:, :, None]).sum(1)
+  return _multiply(dy, blocks, not transposed), db
+
+
+_multiply.defvjp(_multiply_forward, _multiply_backward)
 
 
 def distance(
-  a: Float[Array, "*n d"], b: Float[Array, "*m d"], size: int
-) -> Float[Array, "*l"]:
-  """Sum over blocks of Euclidean (not squared) distances.
+  a: Float[Array, "b d"], c: Float[Array, "b m d"], size: int
+) -> Float[Array, "b m"]:
+  """Sums over blocks of Euclidean (not squared) distances.
 
   With blocks of size 1 that is the L1 distance, of size 2 the sum of the moduli
   of complex differences.
@@ -205,21 +227,39 @@ def distance(
 
   Args:
     a: vectors.
-    b: vectors, of a shape that broadcasts with a's.
+    c: for each of them m others; (1, m, d) for the same ones.
     size: k, coordinates per block.
 
   Returns:
-    The distances.
+    The distances. Their gradient is 0 where two blocks are equal.
   """
-  x = _split(a, size) - _split(b, size)
   if size == 1:
-    return jnp.abs(x[..., 0, :]).sum(-1)
-  if size <= _UNROLLED:
-    squared = sum(x[..., j, :] ** 2 for j in range(size))
-  else:
-    squared = (x * x).sum(-2)
-  return jnp.sqrt(squared + _TINY).sum(-1)
+    return jnp.abs(a[:, None] - c).sum(-1)
+  return _distance(a, c, size)
 
 
-def _split(x, size):
-  return x.reshape(*x.shape[:-1], size, x.shape[-1] // size)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _distance(a, c, size):
+  return _distance_forward(a, c, size)[0]
+
+
+def _distance_forward(a, c, size):
+  # Slices before differences: the compiler then makes one pass of it.
+  x, y = (z.reshape(*z.shape[:-1], size, -1) for z in (a[:, None], c))
+  squared = sum((x[..., j, :] - y[..., j, :]) ** 2 for j in range(size))
+  inverse = jax.lax.rsqrt(squared + _TINY)
+  return (squared * inverse).sum(-1), (a, c, inverse)
+
+
+def _distance_backward(size, saved, g):
+  # The derivative of a length is the direction. Written out, because the one
+  # that is derived pads every slice to the whole and adds them up.
+  a, c, inverse = saved
+  weight = g[..., None] * inverse
+  to_a = (a[:, None] - c) * jnp.concatenate([weight] * size, -1)
+  return to_a.sum(1), -(
+    to_a if len(c) == len(a) else to_a.sum(0, keepdims=True)
+  )
+
+
+_distance.defvjp(_distance_forward, _distance_backward)

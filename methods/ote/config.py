@@ -93,14 +93,14 @@ class LossConfig:
       is 1.
     l3: weight of the cubes of all entities' and relations' numbers, for
       DistMult and ComplEx; RotatE's authors take 1e-5 (5e-6 on WN18RR).
-    filter_rounds: how often negatives that are true training triples are drawn
-      anew; what is still one after that gets no weight.
+    filter_negatives: draw none that are true training triples, as the paper
+      does.
   """
 
   subsampling: bool = True
   balance: float = 1.0
   l3: float = 0.0
-  filter_rounds: int = 2
+  filter_negatives: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -96,11 +96,8 @@ def messages(
   Returns:
     The messages, tiles laid end to end.
   """
-  act = models.TOWARDS[side]
   rows = relations.rows(lists["relation"])
-  said = jax.vmap(lambda x: act(model, rows, x), in_axes=1, out_axes=1)(
-    entity[lists["entity"]]
-  )
+  said = models.TOWARDS[side](model, rows, entity[lists["entity"]])
   return said.reshape(-1, entity.shape[-1])
 
 
@@ -169,4 +166,4 @@ def _sum(values, to, n):
 
 def _dummy(model, params, margin, side):
   relation = models.relations_of(model, params["relation"], margin)
-  return models.TOWARDS[side](model, relation, params["row"])
+  return models.TOWARDS[side](model, relation, params["row"][None])[0]

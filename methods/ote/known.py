@@ -2,10 +2,9 @@
 
 A question is a pair: (head, relation) asks for tails, (relation, tail) for
 heads. The known answers of all questions lie in one list, those of a question
-side by side in ascending order: whether a candidate is among them is a binary
-search whose length is the logarithm of the longest list, and no number larger
-than the list's own length occurs (a key made of pair and entity would overflow
-32 bits on large graphs).
+side by side in ascending order, so that a binary search within them is as long
+as the logarithm of the longest, and no number is larger than the list (a key
+made of pair and entity overflows 32 bits on large graphs).
 """
 
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Int32, UInt32
 
+from kd_jax.datasets import order
 from kd_jax.methods.ote.model import Side
 from kd_jax.training.state import row_keys
 
@@ -77,39 +77,6 @@ def depth(known: Known) -> int:
   return int(np.diff(known.start).max(initial=0)).bit_length()
 
 
-def contains(
-  known: Known,
-  question: Int[Array, "b"],
-  candidates: Int[Array, "b m"],
-  halvings: int,
-) -> Bool[Array, "b m"]:
-  """Whether candidates are known answers.
-
-  Args:
-    known: the answers.
-    question: one per row.
-    candidates: entities.
-    halvings: `depth(known)`.
-
-  Returns:
-    True where they are.
-  """
-  last = len(known.answers) - 1
-  low, high = (
-    jnp.broadcast_to(known.start[question + i][:, None], candidates.shape)
-    for i in (0, 1)
-  )
-  end = high
-  for _ in range(halvings):
-    middle = (low + high) // 2
-    less = known.answers[jnp.minimum(middle, last)] < candidates
-    searching = low < high
-    low = jnp.where(searching & less, middle + 1, low)
-    high = jnp.where(searching & ~less, middle, high)
-  found = known.answers[jnp.minimum(low, last)] == candidates
-  return found & (low < end)
-
-
 def draw(
   key: Array,
   row: Int[Array, "b"],
@@ -118,13 +85,14 @@ def draw(
   *,
   entities: int,
   count: int,
-  rounds: int,
   halvings: int,
 ) -> tuple[Int[Array, "b m"], Bool[Array, "b m"]]:
-  """Draws entities that are no known answers.
+  """Draws entities that are no known answers, uniformly.
 
-  Uniform over the entities; what is a known answer is drawn anew, up to
-  `rounds` times.
+  What drawing again and again until nothing known is left would give, without
+  drawing again: of the numbers that are no answers the u-th is wanted, which is
+  u plus the number of answers before it. The answers a_0 < a_1 < ... before it
+  are those with a_j - j <= u, and a binary search counts them.
 
   Args:
     key: the step's key.
@@ -133,36 +101,37 @@ def draw(
     known: answers in the training triples.
     entities: how many there are.
     count: draws per row.
-    rounds: how often one is drawn anew at most.
-    halvings: `depth(known)`.
+    halvings: `depth(known)`; 0 draws from all entities, known or not.
 
   Returns:
-    The entities, and False where one is a known answer even so.
+    The entities, and False in a row whose answers are all entities.
   """
   words = jax.vmap(lambda k: jax.random.bits(k, (2,)))(row_keys(key, row))
-  found = _numbers(words, 0, count, entities)
-  bad = contains(known, question, found, halvings)
-  for i in range(1, rounds + 1):
-    found = jnp.where(bad, _numbers(words, i, count, entities), found)
-    bad = contains(known, question, found, halvings)
-  return found, ~bad
+  bits = _scramble(words, count)
+  low, high = (known.start[question + i][:, None] for i in (0, 1))
+  free = entities - (high - low) if halvings else jnp.full_like(low, entities)
+  # The remainder favours small numbers by less than entities / 2**32.
+  wanted = (bits % jnp.maximum(free, 1).astype(jnp.uint32)).astype(jnp.int32)
+  before = _before(known, low, high, wanted, halvings)
+  found = jnp.minimum(wanted + before, entities - 1)
+  return found, jnp.broadcast_to(free > 0, found.shape)
 
 
-def _numbers(
-  words: UInt32[Array, "b 2"], turn: int, count: int, entities: int
-) -> Any:
-  """Numbers below `entities`, from a counter scrambled with a row's two words.
+def _before(known, low, high, wanted, halvings):
+  """How many of the answers from `low` to `high` come before the u-th free."""
+  first, last = low, len(known.answers) - 1
+  low, high = (jnp.broadcast_to(x, wanted.shape) for x in (low, high))
+  for _ in range(halvings):
+    middle = (low + high) // 2
+    at = known.answers[jnp.minimum(middle, last)]
+    before = (at - (middle - first) <= wanted) & (low < high)
+    low = jnp.where(before, middle + 1, low)
+    high = jnp.where(before, high, middle)
+  return low - first
 
-  The remainder favours small numbers by less than entities / 2**32.
-  """
-  place = jnp.arange(turn * count, (turn + 1) * count, dtype=jnp.uint32)
-  x = _mix(words[:, :1] + place[None] * np.uint32(0x9E3779B9))
-  x = _mix(x ^ words[:, 1:])
-  return (x % np.uint32(entities)).astype(jnp.int32)
 
-
-def _mix(x):
-  """Scrambles 32 bits (the finalizer of MurmurHash3, A. Appleby)."""
-  x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
-  x = (x ^ (x >> 13)) * np.uint32(0xC2B2AE35)
-  return x ^ (x >> 16)
+def _scramble(words: UInt32[Array, "b 2"], count: int) -> Any:
+  """A counter scrambled with a row's two words: `count` numbers per row."""
+  place = jnp.arange(count, dtype=jnp.uint32)
+  x = order.mix(jnp, words[:, :1] + place[None] * np.uint32(0x9E3779B9))
+  return order.mix(jnp, x ^ words[:, 1:])

@@ -7,7 +7,7 @@ orthogonal, unconstrained, rotations (RotatE), complex numbers (ComplEx) or
 numbers (DistMult); see `algebra` for how coordinates are ordered.
 
 Letters: b questions, m candidates, n entities, r relations, d width, k block
-size, g = d / k blocks.
+size, g = d / k blocks, t tiles of p vectors that share a relation.
 """
 
 from collections.abc import Mapping
@@ -158,16 +158,16 @@ def _scales(model, params):
 def forward(
   model: ModelConfig,
   relation: Relations,
-  x: Float[Array, "b d"],
+  x: Float[Array, "t p d"],
   scaled: bool = True,
-) -> Float[Array, "b d"]:
+) -> Float[Array, "t p d"]:
   """From heads to where their tails should be.
 
   Source: paper page 3.2, P_r
 
   Args:
     model: the model.
-    relation: one per row of x.
+    relation: one per tile of x.
     x: heads.
     scaled: whether the coordinates' scales take part.
 
@@ -175,17 +175,17 @@ def forward(
     P_r(x).
   """
   if relation.shift is not None:
-    return x + relation.shift
+    return x + relation.shift[:, None]
   scale = relation.up if scaled else None
-  return _act(model, relation.blocks, scale, x, algebra.multiply)
+  return _act(model, relation.blocks, scale, x, transposed=False)
 
 
 def reverse(
   model: ModelConfig,
   relation: Relations,
-  x: Float[Array, "b d"],
+  x: Float[Array, "t p d"],
   scaled: bool = True,
-) -> Float[Array, "b d"]:
+) -> Float[Array, "t p d"]:
   """From tails to where their heads should be.
 
   Not the inverse of `forward` where a block's scales differ: the authors' code
@@ -195,7 +195,7 @@ def reverse(
 
   Args:
     model: the model.
-    relation: one per row of x.
+    relation: one per tile of x.
     x: tails.
     scaled: whether the coordinates' scales take part.
 
@@ -203,17 +203,17 @@ def reverse(
     P-bar_r(x).
   """
   if relation.shift is not None:
-    return x - relation.shift
+    return x - relation.shift[:, None]
   scale = relation.down if scaled else None
-  return _act(model, relation.blocks, scale, x, algebra.multiply_transposed)
+  return _act(model, relation.blocks, scale, x, transposed=True)
 
 
-def _act(model, blocks, scale, x, multiply):
-  k = block_size(model)
-  y = x.reshape(len(x), k, -1)
+def _act(model, blocks, scale, x, *, transposed):
+  y = x.reshape(*x.shape[:2], block_size(model), -1)
+  scale = None if scale is None else scale[:, None]
   if scale is not None and model.scale_side == "input":
     y = y * scale
-  y = multiply(y, blocks)
+  y = algebra.multiply(y, blocks, transposed)
   if scale is not None and model.scale_side == "output":
     y = y * scale
   return y.reshape(x.shape)
@@ -245,7 +245,7 @@ def compare(
     return -(asked[:, None] * candidates).sum(-1)
   if candidates.ndim == 2:
     candidates = candidates[None]
-  return algebra.distance(asked[:, None], candidates, block_size(model))
+  return algebra.distance(asked, candidates, block_size(model))
 
 
 def offset(model: ModelConfig, margin: float) -> float:

@@ -55,7 +55,7 @@ def question(
   Returns:
     What candidates are compared with.
   """
-  asked = models.TOWARDS[side](model, relation, kept)
+  asked = models.TOWARDS[side](model, relation, kept[:, None])[:, 0]
   if around is None:
     return Question(asked)
   return Question(asked, kept, around, relation)
@@ -109,15 +109,11 @@ def _back(model, relation, side, candidates):
       candidates = candidates[None]
     candidates = candidates * scale
   act = models.TOWARDS[side]
-  return candidates, lambda x: act(model, relation, x, scaled=False)
+  return candidates, lambda x: act(model, relation, x[:, None], False)[:, 0]
 
 
 def _rotate_all(model, relation, side, candidates):
-  act = models.BACK[side]
-
-  def one(row, x):
-    rows = jax.tree.map(lambda a: jnp.broadcast_to(a, (len(x), *a.shape)), row)
-    return act(model, rows, x)
-
-  each = 0 if candidates.ndim == 3 else None
-  return jax.vmap(one, in_axes=(0, each))(relation, candidates)
+  if candidates.ndim == 2:
+    count = len(jax.tree.leaves(relation)[0])
+    candidates = jnp.broadcast_to(candidates, (count, *candidates.shape))
+  return models.BACK[side](model, relation, candidates)

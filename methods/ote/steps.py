@@ -51,7 +51,7 @@ class Batch(NamedTuple):
     kept: the entity of the other side.
     relation: the relation.
     candidates: the answer, then the negatives.
-    counts: False for negatives that are true.
+    counts: False where there is no negative to draw.
     weight: the triples' weights.
     triples: the training triples of the whole batch, all devices', by number.
   """
@@ -70,7 +70,7 @@ class Outputs(NamedTuple):
   Attributes:
     positive: the answers' scores.
     negative: the negatives' scores.
-    counts: False for negatives that are true.
+    counts: False where there is no negative to draw.
     l3: the cubes of all parameters, summed; 0 where they do not count.
     least_pivot: see `algebra.least_pivot`; 1 for models without blocks.
   """
@@ -114,6 +114,7 @@ def draw_batch(
     slots,
   )
   asks = jax.tree.map(lambda x: x[rows], data["asks"][side])
+  halvings = sizes.halvings[SIDES.index(side)]
   negatives, fine = known.draw(
     step_key(carried, SIDES.index(side)),
     slots,
@@ -121,8 +122,7 @@ def draw_batch(
     data["known"][side],
     entities=sizes.entities,
     count=stage.negatives,
-    rounds=config.loss.filter_rounds,
-    halvings=sizes.halvings[SIDES.index(side)],
+    halvings=halvings if config.loss.filter_negatives else 0,
   )
   answers = asks["answer"][:, None]
   weight = data["weight"][rows]
@@ -300,7 +300,7 @@ def make_train_step(
     )
     shares = {
       f"{side}_positive": mean(outputs.positive),
-      f"{side}_draws_kept": mean(outputs.counts.astype(jnp.float32)),
+      f"{side}_negative": mean(outputs.negative),
     }
     metrics = accel.sum({**parts, **shares}, axis_name)
     metrics["loss"] = mean(accel.mean(loss, axis_name))

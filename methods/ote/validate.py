@@ -23,7 +23,6 @@ _RANGES = (
   ("model.init_range", 0.0, math.inf),
   ("loss.balance", 0.0, math.inf),
   ("loss.l3", 0.0, math.inf),
-  ("loss.filter_rounds", 0, 100),
   ("eval_queries", 1, 2**20),
   ("eval_bytes", 1, math.inf),
   *(
