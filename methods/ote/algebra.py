@@ -19,13 +19,15 @@ from jaxtyping import Array, Float
 # Under the square roots: a vector of length 0 has a gradient, 0, and a block of
 # rank below k has an answer.
 _TINY = 1e-12
-# Blocks up to this size are unrolled; larger ones go through matrix products,
-# with Gram-Schmidt's derivative in closed form. Measured, see the README.
-_UNROLLED = 8
-_UNROLLED_ROWS = 32
+# Blocks up to this size are laid side by side in the last axis while they are
+# made orthogonal; larger ones stay matrices. Likewise vectors of a tile are
+# added up one by one, or in a loop. Measured.
+_SMALL = 8
+_FEW = 32
 _einsum = functools.partial(jnp.einsum, precision="highest")
 
 
+@jax.custom_vjp
 def gram_schmidt(m: Float[Array, "*n k k"]) -> Float[Array, "*n k k"]:
   """Makes the rows of matrices orthonormal, the first one keeping its way.
 
@@ -42,11 +44,10 @@ def gram_schmidt(m: Float[Array, "*n k k"]) -> Float[Array, "*n k k"]:
     Q with Q Q^T = 1. A row that depends on those before it gives a row of
     length 0, not a NaN.
   """
-  if m.shape[-1] <= _UNROLLED:
-    # The matrices side by side in the last axis, all rows at once.
-    rows = jnp.moveaxis(m, (-2, -1), (0, 1))
-    return jnp.moveaxis(_eliminate(rows, 1), (0, 1), (-2, -1))
-  return _large_gram_schmidt(m)
+  if m.shape[-1] > _SMALL:
+    return _eliminate(m, m.ndim - 1)
+  rows = jnp.moveaxis(m, (-2, -1), (0, 1))
+  return jnp.moveaxis(_eliminate(rows, 1), (0, 1), (-2, -1))
 
 
 def _eliminate(rows, axis):
@@ -61,34 +62,29 @@ def _eliminate(rows, axis):
   return jnp.concatenate(done, axis - 1)
 
 
-@jax.custom_vjp
-def _large_gram_schmidt(m):
-  return _eliminate(m, m.ndim - 1)
-
-
-def _large_forward(m):
-  q = _large_gram_schmidt(m)
+def _gram_schmidt_forward(m):
+  q = gram_schmidt(m)
   return q, (m, q)
 
 
-def _large_backward(saved, dq):
-  # With M = L Q, L lower triangular: dM = L^-T (dQ + sym(-dQ Q^T)^T Q), where
-  # sym copies the lower triangle to the upper one.
+def _gram_schmidt_backward(saved, dq):
+  # With M = L Q, L lower triangular: dM = L^-T (dQ + sym(-dQ Q^T) Q), where sym
+  # copies the lower triangle to the upper one.
   m, q = saved
   lower = _einsum("...ij,...kj->...ik", m, q)
-  lower = lower + _TINY * jnp.eye(m.shape[-1], dtype=m.dtype).reshape(
-    *[1] * (m.ndim - 2), *m.shape[-2:]
-  )
+  eye = jnp.eye(m.shape[-1], dtype=m.dtype)
+  guard = (_TINY**0.5) * eye.reshape(*[1] * (m.ndim - 2), *eye.shape)
   turned = -_einsum("...ij,...kj->...ik", dq, q)
   copied = jnp.tril(turned) + jnp.swapaxes(jnp.tril(turned, -1), -1, -2)
-  moved = dq + _einsum("...ij,...ik->...jk", copied, q)
-  solve = functools.partial(
-    jax.scipy.linalg.solve_triangular, lower=True, trans=1
+  moved = dq + _einsum("...ij,...jk->...ik", copied, q)
+  return (
+    jax.scipy.linalg.solve_triangular(
+      lower + guard, moved, lower=True, trans=1
+    ),
   )
-  return (solve(lower, moved),)
 
 
-_large_gram_schmidt.defvjp(_large_forward, _large_backward)
+gram_schmidt.defvjp(_gram_schmidt_forward, _gram_schmidt_backward)
 
 
 def orthogonal_blocks(
@@ -203,7 +199,7 @@ def _multiply_forward(x, blocks, transposed):
 def _multiply_backward(transposed, saved, dy):
   x, blocks = saved
   rows, columns = (dy, x) if transposed else (x, dy)
-  if x.shape[1] <= _UNROLLED_ROWS:
+  if x.shape[1] <= _FEW:
     db = sum(
       rows[:, p, :, None] * columns[:, p, None] for p in range(x.shape[1])
     )
@@ -248,7 +244,7 @@ def _distance_forward(a, c, size):
   x, y = (z.reshape(*z.shape[:-1], size, -1) for z in (a[:, None], c))
   squared = sum((x[..., j, :] - y[..., j, :]) ** 2 for j in range(size))
   inverse = jax.lax.rsqrt(squared + _TINY)
-  return (squared * inverse).sum(-1), (a, c, inverse)
+  return _row_sums(squared * inverse), (a, c, inverse)
 
 
 def _distance_backward(size, saved, g):
@@ -256,10 +252,23 @@ def _distance_backward(size, saved, g):
   # that is derived pads every slice to the whole and adds them up.
   a, c, inverse = saved
   weight = g[..., None] * inverse
-  to_a = (a[:, None] - c) * jnp.concatenate([weight] * size, -1)
-  return to_a.sum(1), -(
-    to_a if len(c) == len(a) else to_a.sum(0, keepdims=True)
-  )
+  # The large gradient as it is wanted: a sign would be one more pass over it.
+  to_c = (c - a[:, None]) * jnp.concatenate([weight] * size, -1)
+  to_a = -to_c.sum(1)
+  return to_a, to_c if len(c) == len(a) else to_c.sum(0, keepdims=True)
 
 
 _distance.defvjp(_distance_forward, _distance_backward)
+
+
+def _row_sums(x):
+  """Sums over the last axis.
+
+  A CPU adds a row up number by number, each waiting for the one before; as a
+  product with ones it has many at a time.
+  """
+
+  def product(x):
+    return jnp.matmul(x, jnp.ones(x.shape[-1], x.dtype), precision="highest")
+
+  return jax.lax.platform_dependent(x, cpu=product, default=lambda x: x.sum(-1))

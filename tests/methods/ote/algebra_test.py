@@ -43,9 +43,19 @@ def test_it_is_classical_gram_schmidt_and_qr(k):
 
 
 def test_the_derivative_in_closed_form_is_the_derived_one():
-  m, w = uniform(3, 12, 12), uniform(3, 12, 12, seed=1)
+  m, w = uniform(3, 6, 6), uniform(3, 6, 6, seed=1)
   found = jax.grad(lambda m: (algebra.gram_schmidt(m) * w).sum())(m)
-  plain = jax.grad(lambda m: (algebra._eliminate(m, 2) * w).sum())(m)
+
+  def rows_one_by_one(m):
+    done = []
+    for i in range(6):
+      rest = m[:, i] - sum(
+        (m[:, i] * u).sum(1, keepdims=True) * u for u in done
+      )
+      done.append(rest / jnp.linalg.norm(rest, axis=1, keepdims=True))
+    return jnp.stack(done, 1)
+
+  plain = jax.grad(lambda m: (rows_one_by_one(m) * w).sum())(m)
   np.testing.assert_allclose(found, plain, rtol=2e-3, atol=2e-4)
 
 
