@@ -8,7 +8,10 @@ Graph Context Modeling for Knowledge Graph Embedding, ACL 2020, arXiv
 from kd_jax.experiment import Method
 from kd_jax.methods.ote.answers import QUERY
 from kd_jax.methods.ote.arms import PRESETS
+from kd_jax.methods.ote.cases import CASES
+from kd_jax.methods.ote.claim import ARMS, CLAIMS
 from kd_jax.methods.ote.config import Config as Config
+from kd_jax.methods.ote.plots import plots
 from kd_jax.methods.ote.train import apply, phases
 
 METHOD = Method(
@@ -52,7 +55,12 @@ METHOD = Method(
     "gc_rotate": "rotate, and then with context",
     "rotate_more": "rotate, and then as many steps again as gc_rotate has",
   },
+  claims=CLAIMS,
+  reproduce_arms=ARMS,
+  settings_tried=dict.fromkeys(ARMS, 6),
+  cases=CASES,
   apply=apply,
+  plots=plots,
   answers={"query": QUERY},
   divided=("first.batch_size", "second.batch_size", "eval_queries"),
 )

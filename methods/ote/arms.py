@@ -159,6 +159,7 @@ PRESETS = {
   "fb15k237": Config(
     data="fb15k237",
     arms=("ote", "gc_ote"),
+    keep="best",
     model=ModelConfig(
       width=400, block=20, init_range=0.01, context="gat_dummy"
     ),

@@ -140,7 +140,7 @@ class Config(experiment.Config):
     steps=2000, learning_rate=1e-3, decay_every=500, valid_every=500
   )
   own: tuple[tuple[str, str, float], ...] = ()
-  keep: str = "best"
+  keep: str = "last"
   eval_queries: int = 128
   eval_bytes: int = 2**26
   shard_entities: bool = False

@@ -9,7 +9,7 @@ import pytest
 import kd_jax
 from kd_jax import fields
 from kd_jax.errors import UsageError
-from kd_jax.methods.ote import METHOD, arms, evaluation, train
+from kd_jax.methods.ote import METHOD, arms, inputs, train
 
 GOES_ON = ("ote_more", "gc_ote")
 
@@ -96,7 +96,6 @@ def test_a_finished_run_scores_all_entities(run, graph, monkeypatch):
 def test_the_folder_says_what_ran(run):
   summary = json.loads((run.workdir / "summary.json").read_text())
   assert summary["metrics"].keys() == run.metrics.keys()
-  evaluation.refuse_collapsed(run.metrics)
 
 
 def test_seeds_redraw_start_and_order(graph, config):
@@ -114,6 +113,38 @@ def test_every_arm_is_described():
   assert set(arms.BASES) < set(arms.CHANGES)
   for preset in METHOD.presets.values():
     assert set(preset.arms) <= set(METHOD.arms)
+
+
+def test_claims_name_what_is_measured(run, config):
+  known = {name.split(".", 1)[1] for name in run.metrics}
+  known |= {
+    f"test_{side}_{place}_{kind}"
+    for side in ("heads", "tails")
+    for place in inputs.CATEGORIES
+    for kind in ("mrr", "hits10")
+  }
+  named = set()
+  for claim in METHOD.claims:
+    for arm, metric in (claim.treatment, claim.baseline):
+      assert metric in known
+      named.add(arm)
+  assert named <= set(arms.with_bases(METHOD.reproduce_arms))
+  assert set(METHOD.settings_tried) == set(METHOD.reproduce_arms)
+  assert len(set(METHOD.settings_tried.values())) == 1
+
+
+def test_plots_show_the_arms_and_refuse_ties(run):
+  found = run.plot()
+  assert {"arms", "categories", "degrees", "entities"} <= set(found)
+  bars = [b.get_height() for b in found["arms"].axes[0].patches]
+  wanted = [run.metrics[f"{a}.test_mrr"] for a in ("ote", *GOES_ON)]
+  assert bars[:3] == wanted
+  worse = {**run.metrics, "ote.test_mrr_optimistic": 1.0}
+  collapsed = dataclasses.replace(
+    run, summary={**run.summary, "metrics": worse}
+  )
+  with pytest.raises(UsageError, match="collapsed"):
+    METHOD.plots(collapsed)
 
 
 def test_plain_arms_have_no_context_whatever_the_form(config):
