@@ -24,6 +24,7 @@ TINY = fields.override(
     "keep": "best",
     "eval_queries": 8,
     "log_every": 2,
+    "save_every": 3,
   },
 )
 

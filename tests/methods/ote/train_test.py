@@ -14,18 +14,30 @@ from kd_jax.methods.ote import METHOD, arms, inputs, train
 GOES_ON = ("ote_more", "gc_ote")
 
 
-@pytest.fixture(scope="module")
-def run(graph, config, tmp_path_factory):
-  """A finished run of three arms."""
-  config = dataclasses.replace(config, arms=GOES_ON)
+def start(config, graph, workdir, **more):
   return kd_jax.train(
     METHOD,
     "tiny",
     config=config,
     data={"graph": graph},
-    workdir=tmp_path_factory.mktemp("runs") / "run",
+    workdir=workdir,
     quiet=True,
+    **more,
   )
+
+
+@pytest.fixture(scope="module")
+def programs():
+  """Compiled programs that the runs of this file share."""
+  return {}
+
+
+@pytest.fixture(scope="module")
+def run(graph, config, programs, tmp_path_factory):
+  """A finished run of three arms."""
+  config = dataclasses.replace(config, arms=GOES_ON)
+  workdir = tmp_path_factory.mktemp("runs") / "run"
+  return start(config, graph, workdir, programs=programs)
 
 
 def test_arms_that_go_on_bring_what_they_go_on_from(run):
@@ -44,6 +56,37 @@ def test_a_second_stage_starts_where_the_first_one_ended(run, graph):
         jax.tree.leaves(start[name]), jax.tree.leaves(base[name]), strict=True
       ):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_run_stopped_within_an_arm_goes_on_to_the_same_bits(
+  run, graph, programs, tmp_path
+):
+
+  def stop(event, step):
+    if event == "saved":
+      raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    start(run.config, graph, tmp_path, programs=programs, observer=stop)
+  again = start(run.config, graph, tmp_path, programs=programs)
+  assert again.metrics == run.metrics
+  for a, b in zip(
+    jax.tree.leaves(again.products), jax.tree.leaves(run.products), strict=True
+  ):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_devices_may_share_the_table_from_start_to_end(run, graph, tmp_path):
+  config = dataclasses.replace(run.config, arms=("ote",), shard_entities=True)
+  shared = start(config, graph, tmp_path)
+  table = shared.products["ote.train"]["params"]["entity"]
+  whole = run.products["ote.train"]["params"]["entity"]
+  assert len(table) == 128
+  np.testing.assert_allclose(table[: len(whole)], whole, rtol=0.1, atol=5e-3)
+  for name in ("valid_mrr", "test_mrr", "test_mr"):
+    np.testing.assert_allclose(
+      shared.metrics[f"ote.{name}"], run.metrics[f"ote.{name}"], rtol=0.02
+    )
 
 
 def test_what_did_best_on_validation_is_kept(run):
