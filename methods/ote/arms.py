@@ -134,7 +134,7 @@ _TINY_STAGE = StageConfig(
 PRESETS = {
   # Seconds; what the tests run.
   "tiny": Config(
-    data="families",
+    graph="families",
     model=ModelConfig(width=16, block=4),
     first=_TINY_STAGE,
     second=dataclasses.replace(_TINY_STAGE, steps=20, learning_rate=4e-3),
@@ -144,7 +144,7 @@ PRESETS = {
   "small": Config(),
   # The claim in miniature: real, and most of its test triples are N-N.
   "fb15k237_mini": Config(
-    data="fb15k237:1000",
+    graph="fb15k237:1000",
     model=ModelConfig(width=100, block=4),
     first=StageConfig(steps=3000, margin=9.0, decay_every=750, valid_every=500),
     second=StageConfig(
@@ -157,9 +157,8 @@ PRESETS = {
   ),
   # As published: the paper's for OTE and GC-OTE, RotatE's authors' for RotatE.
   "fb15k237": Config(
-    data="fb15k237",
+    graph="fb15k237",
     arms=("ote", "gc_ote"),
-    keep="best",
     model=ModelConfig(
       width=400, block=20, init_range=0.01, context="gat_dummy"
     ),
@@ -194,7 +193,7 @@ PRESETS = {
 }
 PRESETS["wn18rr"] = dataclasses.replace(
   PRESETS["fb15k237"],
-  data="wn18rr",
+  graph="wn18rr",
   model=dataclasses.replace(PRESETS["fb15k237"].model, block=4),
   first=dataclasses.replace(
     PRESETS["fb15k237"].first, margin=5.0, temperature=1.8, learning_rate=1e-3

@@ -71,15 +71,15 @@ class StageConfig:
       The paper's are 10,000 and 5,000.
   """
 
-  steps: int = 8000
+  steps: int = 4000
   batch_size: int = 256
   negatives: int = 64
   margin: float = 6.0
   temperature: float = 1.0
   learning_rate: float = 5e-3
-  decay_every: int = 2000
+  decay_every: int = 1000
   decay: float = 0.5
-  valid_every: int = 1000
+  valid_every: int = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,9 +113,10 @@ class Config(experiment.Config):
 
   Attributes:
     arms: which of the method's arms run.
-    data: the graph: "kinships", "umls", "nations", "fb15k237", "wn18rr",
-      "yago3_10", "families" (generated), "NAME:1000" (its 1,000 entities of
-      largest degree), or a folder with train, valid and test files.
+    graph: what is learned from: "kinships", "umls", "nations", "fb15k237",
+      "wn18rr", "yago3_10", "families" (generated), "NAME:1000" (its 1,000
+      entities of largest degree), a folder with train, valid and test files, or
+      one file of triples.
     model: what scores.
     loss: what is minimised.
     first: training without context.
@@ -132,15 +133,15 @@ class Config(experiment.Config):
   """
 
   arms: tuple[str, ...] = ("transe", "rotate", "ote", "ote_more", "gc_ote")
-  data: str = "kinships"
+  graph: str = "kinships"
   model: ModelConfig = ModelConfig()
   loss: LossConfig = LossConfig()
   first: StageConfig = StageConfig()
   second: StageConfig = StageConfig(
-    steps=2000, learning_rate=1e-3, decay_every=500, valid_every=500
+    steps=1000, learning_rate=1e-3, decay_every=250, valid_every=250
   )
   own: tuple[tuple[str, str, float], ...] = ()
-  keep: str = "last"
+  keep: str = "best"
   eval_queries: int = 128
   eval_bytes: int = 2**26
   shard_entities: bool = False

@@ -291,7 +291,7 @@ def _measures(found, where):
 def _by_group(found, side, batch, present):
   groups = {f"{side}s": batch["where"]}
   for place in present:
-    name = f"{side}s_{inputs.CATEGORIES[place]}"
+    name = f"{side}s_{inputs.GROUPS[place]}"
     groups[name] = batch["where"] & (batch["category"] == place)
   for place, degree in enumerate(inputs.DEGREES):
     name = f"{side}s_degree_{degree}"

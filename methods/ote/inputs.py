@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int32
 
+from kd_jax.datasets.graphs.describe import CATEGORIES, categories
 from kd_jax.datasets.graphs.graph import Graph
 from kd_jax.methods.ote import known, neighbours
 from kd_jax.methods.ote.config import Config
@@ -12,10 +13,9 @@ from kd_jax.methods.ote.model import SIDES, Side
 from kd_jax.methods.ote.steps import Sizes
 
 PyTree = Any
-# By how many heads a tail has and tails a head has, on average per relation.
-CATEGORIES = ("1_1", "1_n", "n_1", "n_n")
+# The relations' categories as metrics name them.
+GROUPS = tuple(c.replace("-", "_").lower() for c in CATEGORIES)
 DEGREES = ("low", "middle", "high")
-_MANY = 1.5
 
 
 def sizes(graph: Graph) -> Sizes:
@@ -95,28 +95,6 @@ def weights(
   return ((6 + counts[0] + counts[1]) ** -0.5).astype(np.float32)
 
 
-def categories(
-  train: Int32[np.ndarray, "n 3"], relations: int
-) -> Int32[np.ndarray, "r"]:
-  """Each relation's category by its training triples (Bordes et al. 2013).
-
-  Args:
-    train: the training triples.
-    relations: how many relations there are.
-
-  Returns:
-    Places in CATEGORIES; a relation without training triples is 1-1.
-  """
-  triples = np.unique(np.asarray(train), axis=0)
-  total = np.bincount(triples[:, 1], minlength=relations)
-  many = []
-  for column in (2, 0):  # Heads per tail, tails per head.
-    pairs = np.unique(triples[:, [1, column]], axis=0)
-    each = np.bincount(pairs[:, 0], minlength=relations)
-    many.append(total / np.maximum(each, 1) >= _MANY)
-  return (2 * many[0] + many[1]).astype(np.int32)
-
-
 def questions(
   graph: Graph, triples: Int32[np.ndarray, "n 3"]
 ) -> dict[Side, dict[str, PyTree]]:
@@ -131,7 +109,7 @@ def questions(
     known answers, "category", "degree"), questions with as many known answers
     side by side, and "answers".
   """
-  category = categories(graph.train, len(graph.relations))
+  category = categories(graph)
   found = {}
   for side in SIDES:
     kept, relation, answer = known.columns(triples, side)

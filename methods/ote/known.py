@@ -61,14 +61,18 @@ def index(
   Returns:
     The known answers, and each triple's question.
   """
-  kept, relations, answers = columns(triples, side)
-  pairs, question = np.unique(
-    np.stack([kept, relations], 1), axis=0, return_inverse=True
+  kept, relations, answers = (
+    c.astype(np.int64) for c in columns(triples, side)
   )
-  question = question.reshape(-1)
-  facts = np.unique(np.stack([question, answers], 1), axis=0)
-  start = np.searchsorted(facts[:, 0], np.arange(len(pairs) + 1))
-  known = Known(start.astype(np.int32), facts[:, 1].astype(np.int32))
+  # One number for a pair, one for a fact: sorted far faster than rows.
+  _, question = np.unique(
+    kept * (relations.max(initial=0) + 1) + relations, return_inverse=True
+  )
+  above = answers.max(initial=0) + 1
+  facts = np.unique(question * above + answers)
+  asked = np.arange(question.max(initial=-1) + 2)
+  start = np.searchsorted(facts // above, asked)
+  known = Known(start.astype(np.int32), (facts % above).astype(np.int32))
   return known, question.astype(np.int32)
 
 

@@ -39,15 +39,16 @@ def edges(
 def _one_side(train, side, shuffled) -> Edges:
   heads, relations, tails = np.asarray(train).T
   senders, hearers = (heads, tails) if side == "tail" else (tails, heads)
+  above = senders.max(initial=0) + 1
   pairs, pair = np.unique(
-    np.stack([relations, senders], 1), axis=0, return_inverse=True
+    relations.astype(np.int64) * above + senders, return_inverse=True
   )
-  place, tile_relation = _tiles(pairs[:, 0])
+  place, tile_relation = _tiles(pairs // above)
   entity = np.zeros(len(tile_relation) * TILE, np.int32)
-  entity[place] = pairs[:, 1]
+  entity[place] = pairs % above
   # Stable: the edges of an entity stay in the order of the triples.
   order = np.argsort(hearers, kind="stable")
-  message = place[pair.reshape(-1)][order]
+  message = place[pair][order]
   if shuffled:
     message = np.random.default_rng(0).permutation(message)
   where = np.empty(len(order), np.int32)

@@ -33,7 +33,7 @@ def plots(run: Any) -> dict[str, Any]:
   table = run.products[f"{names[-1]}.train"]["params"]["entity"]
   return {
     "arms": arms(run.metrics, names),
-    "categories": groups(run.metrics, names, inputs.CATEGORIES, "hits10"),
+    "categories": groups(run.metrics, names, inputs.GROUPS, "hits10"),
     "degrees": groups(
       run.metrics, names, [f"degree_{d}" for d in inputs.DEGREES], "mrr"
     ),

@@ -120,6 +120,25 @@ def _name(part: Any) -> str:
   return str(getattr(part, "key", getattr(part, "name", part)))
 
 
+def keep_better(state: GraphState, value: Float[Array, ""]) -> GraphState:
+  """Keeps the parameters if they do better than those that are kept.
+
+  Args:
+    state: the state.
+    value: the mean reciprocal rank of its parameters.
+
+  Returns:
+    The state with the better ones of both in `best`.
+  """
+  better = value > state.best_value
+  best = jax.tree.map(
+    lambda new, old: jnp.where(better, new, old), state.params, state.best
+  )
+  return state.replace(
+    best=best, best_value=jnp.maximum(value, state.best_value)
+  )
+
+
 def chosen(state: GraphState) -> PyTree:
   """The parameters that count."""
   return state.best or state.params

@@ -13,7 +13,6 @@ from kd_jax.errors import UsageError
 from kd_jax.methods.ote import evaluation, inputs, state, steps
 from kd_jax.methods.ote.arms import (
   BASES,
-  CHANGES,
   of_arm,
   stage_of,
   with_bases,
@@ -41,17 +40,17 @@ def phases(
   Raises:
     UsageError: for fields or data that do not fit together.
   """
-  for arm in dict.fromkeys((*with_bases(config.arms), *CHANGES)):
-    own = of_arm(config, arm)
-    if arm in with_bases(config.arms):
-      check(own)
+  names = with_bases(config.arms)
+  for arm in names:
+    check(of_arm(config, arm))
   graph = load_graph(config, data, say)
   say(
     f"{graph.name}: {len(graph.entities):,} entities, "
     f"{len(graph.relations):,} relations, {len(graph.train):,} triples to "
     f"learn from, {len(graph.valid):,} and {len(graph.test):,} to judge by"
   )
-  return [arm_phase(config, arm, graph) for arm in with_bases(config.arms)]
+  asked = questions(graph)
+  return [arm_phase(config, arm, graph, asked) for arm in names]
 
 
 def load_graph(
@@ -74,16 +73,30 @@ def load_graph(
   """
   if unknown := set(data) - {"graph"}:
     raise UsageError(f"ote has no role {min(unknown)!r} for data; it is graph")
-  return graphs.load(data.get("graph", config.data), say=say)
+  return graphs.load(data.get("graph", config.graph), say=say)
 
 
-def arm_phase(config: Config, arm: str, graph: Graph) -> experiment.Phase:
+def questions(graph: Graph) -> dict[str, PyTree]:
+  """What validation and test triples ask, by split."""
+  return {
+    split: inputs.questions(graph, getattr(graph, split))
+    for split in ("valid", "test")
+  }
+
+
+def arm_phase(
+  config: Config,
+  arm: str,
+  graph: Graph,
+  asked: Mapping[str, PyTree] | None = None,
+) -> experiment.Phase:
   """One arm's training.
 
   Args:
     config: the method's configuration.
     arm: which arm.
     graph: the graph.
+    asked: its `questions`, if they are there already.
 
   Returns:
     The phase; its product holds "params".
@@ -98,6 +111,11 @@ def arm_phase(config: Config, arm: str, graph: Graph) -> experiment.Phase:
     )
 
   columns = inputs.training(graph, own)
+  asked = questions(graph) if asked is None else asked
+  data = {
+    split: {"questions": q, "edges": columns["edges"]}
+    for split, q in asked.items()
+  }
   return experiment.Phase(
     name="train",
     arm=arm,
@@ -106,63 +124,43 @@ def arm_phase(config: Config, arm: str, graph: Graph) -> experiment.Phase:
     steps=stage.steps // 2,
     data=columns,
     product=lambda s: {"params": state.chosen(s)},
-    evaluations=_evaluations(own, stage, graph, columns["edges"]),
-    epoch=_validation(own, stage, graph, columns["edges"]),
+    evaluations=_evaluations(own, stage.margin, sizes.entities, data),
+    epoch=_validation(own, stage, sizes.entities, data["valid"]),
     batch_size=2 * stage.batch_size,
     split=state.divided if own.shard_entities else None,
   )
 
 
-def _questions(graph, split):
-  return inputs.questions(graph, getattr(graph, split))
-
-
-def _evaluations(own, stage, graph, edges):
-  found = {}
-  for split in ("valid", "test"):
-    asked = _questions(graph, split)
-    present = {
-      side: tuple(np.unique(asked[side]["columns"]["category"]).tolist())
-      for side in SIDES
-    }
-    found[split] = experiment.Evaluation(
-      evaluation.make_evaluation(
-        own,
-        stage.margin,
-        len(graph.entities),
-        present if split == "test" else None,
-      ),
-      {"questions": asked, "edges": edges},
+def _evaluations(own, margin, entities, data):
+  asked = data["test"]["questions"]
+  present = {
+    side: tuple(np.unique(asked[side]["columns"]["category"]).tolist())
+    for side in SIDES
+  }
+  return {
+    split: experiment.Evaluation(
+      evaluation.make_evaluation(own, margin, entities, groups),
+      data[split],
       state.divided if own.shard_entities else None,
     )
-  return found
+    for split, groups in (("valid", None), ("test", present))
+  }
 
 
-def _validation(own, stage, graph, edges):
+def _validation(own, stage, entities, data):
   """Looks at validation triples now and then, and keeps what did best."""
   if not stage.valid_every:
     return None
-  measure = evaluation.make_evaluation(own, stage.margin, len(graph.entities))
+  measure = evaluation.make_evaluation(own, stage.margin, entities)
 
   def run(carried, data, *, axis_name=None):
     product = {"params": carried.params}
     found = measure(product, data, axis_name=axis_name)
     values = {f"valid_{k}": m.total / m.count for k, m in found.items()}
     if own.keep == "best":
-      value = values["valid_mrr"]
-      better = value > carried.best_value
-      keep = jax.tree.map(
-        lambda new, old: jax.numpy.where(better, new, old),
-        carried.params,
-        carried.best,
-      )
-      carried = carried.replace(
-        best=keep,
-        best_value=jax.numpy.maximum(value, carried.best_value),
-      )
+      carried = state.keep_better(carried, values["valid_mrr"])
     return carried, values
 
-  data = {"questions": _questions(graph, "valid"), "edges": edges}
   return experiment.Epoch(run, stage.valid_every // 2, data, last=True)
 
 

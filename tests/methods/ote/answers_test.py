@@ -174,7 +174,7 @@ def test_by_the_command(tmp_path, capsys, monkeypatch):
   config = dataclasses.replace(
     tiny,
     arms=("ote",),
-    data="families:40",
+    graph="families:40",
     first=dataclasses.replace(tiny.first, steps=4),
   )
   kd_jax.train("ote", config=config, workdir=folder, quiet=True)

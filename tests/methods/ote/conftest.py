@@ -21,7 +21,6 @@ TINY = fields.override(
     "second.batch_size": 16,
     "second.negatives": 5,
     "second.valid_every": 2,
-    "keep": "best",
     "eval_queries": 8,
     "log_every": 2,
     "save_every": 3,

@@ -94,7 +94,7 @@ def test_groups_add_up(graph, config):
   found = jax.jit(measure)({"params": params}, data)
   for kind in ("mrr", "hits10"):
     for side in models.SIDES:
-      for names in (inputs.CATEGORIES, [f"degree_{d}" for d in inputs.DEGREES]):
+      for names in (inputs.GROUPS, [f"degree_{d}" for d in inputs.DEGREES]):
         parts = [found[f"{side}s_{name}_{kind}"] for name in names]
         whole = found[f"{side}s_{kind}"]
         total = sum(float(p.total) for p in parts)

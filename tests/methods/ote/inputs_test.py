@@ -16,16 +16,6 @@ def test_weights_are_by_the_pairs_counts(graph, config):
     np.testing.assert_allclose(weight, 1 / np.sqrt(hr + rt), rtol=1e-6)
 
 
-def test_categories_are_bordes(graph):
-  one, many = [0, 1, 2], [3, 4, 5, 6]
-  triples = [(a, 0, b) for a, b in zip(one, many, strict=False)]
-  triples += [(0, 1, b) for b in many] + [(a, 2, 0) for a in many]
-  triples += [(a, 3, b) for a in one for b in many]
-  found = inputs.categories(np.array(triples), 5)
-  names = [inputs.CATEGORIES[i] for i in found]
-  assert names == ["1_1", "1_n", "n_1", "n_n", "1_1"]
-
-
 def test_questions_know_all_answers_of_all_splits(graph):
   found = inputs.questions(graph, graph.test)
   everything = graph.known.tolist()

@@ -163,7 +163,7 @@ def test_claims_name_what_is_measured(run, config):
   known |= {
     f"test_{side}_{place}_{kind}"
     for side in ("heads", "tails")
-    for place in inputs.CATEGORIES
+    for place in inputs.GROUPS
     for kind in ("mrr", "hits10")
   }
   named = set()
