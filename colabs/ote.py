@@ -61,24 +61,22 @@ for label, value in describe.facts(graph).items():
 # %% [markdown]
 # ## Training
 #
-# The same command as in a terminal (`kd-jax train ote --data families.tsv`),
+# The same command as in a terminal (`kd-jax train ote --graph families.tsv`),
 # with RotatE beside it. Fields say what is not the default.
 
 # %%
-import dataclasses
-
 import kd_jax
-from kd_jax.methods import ote
 
-small = ote.METHOD.presets["small"]
-config = dataclasses.replace(
-  small,
-  data="families.tsv",
+run = kd_jax.train(
+  "ote",
+  graph="families.tsv",
   arms=("rotate", "ote", "gc_ote"),
-  first=dataclasses.replace(small.first, steps=2000, decay_every=500),
-  second=dataclasses.replace(small.second, steps=400, decay_every=100),
+  first__steps=2000,
+  first__decay_every=500,
+  second__steps=400,
+  second__decay_every=100,
+  workdir="runs/families",
 )
-run = kd_jax.train("ote", config=config, workdir="runs/families")
 print(run.table())
 
 # %% [markdown]
@@ -125,10 +123,11 @@ for plot in sorted((run.workdir / "plots").glob("*.png")):
 # sentences; the method's README says what was found.
 
 # %%
-brief = dataclasses.replace(
-  small,
+kinships = kd_jax.train(
+  "ote",
   arms=("transe", "rotate", "ote"),
-  first=dataclasses.replace(small.first, steps=2000, decay_every=500),
+  first__steps=2000,
+  first__decay_every=500,
+  workdir="runs/kinships",
 )
-kinships = kd_jax.train("ote", config=brief, workdir="runs/kinships")
 print(kinships.table())

@@ -7,7 +7,6 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-import jax
 import numpy as np
 
 from kd_jax import experiment
@@ -53,8 +52,6 @@ def train_case(arm: str, preset: str, make: Callable[[], Graph]):
     step=steps.make_train_step(config, stage, sizes),
     steps=1,
     data=inputs.training(graph, config),
-    # A second or more: fifty in one dispatch would be a long wait.
-    fused=make is not large or jax.default_backend() != "cpu",
     batch_size=2 * stage.batch_size,
   )
 
