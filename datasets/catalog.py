@@ -30,6 +30,7 @@ class Entry:
     size: how many examples of what.
     licence: under which terms it may be used.
     built: whether its files are prepared in the data folder.
+    embedded: whether first use may prepare them.
   """
 
   name: str
@@ -37,6 +38,7 @@ class Entry:
   size: str
   licence: str
   built: bool
+  embedded: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,11 +61,22 @@ class Shown:
 
 
 _CLASSES = "image classification"
+_LINKS = "link prediction"
 # Ours: small, and built in seconds on first use.
-_OURS = {
+_EMBEDDED = {
   "digits": (_CLASSES, "1,797 images 8x8x1", "CC BY 4.0"),
   "mnist_5k": (_CLASSES, "5,000 images 28x28x1", "CC BY-SA 3.0"),
+  "kinships": (_LINKS, "104 entities, 10,686 triples", "MIT"),
+  "nations": (_LINKS, "14 entities, 1,992 triples", "MIT"),
+  "umls": (_LINKS, "135 entities, 6,529 triples", "MIT"),
 }
+# Ours: fetched or brought by hand, when it is asked for.
+_ASKED = {
+  "fb15k237": (_LINKS, "14,541 entities, 310,116 triples", "CC BY 2.5"),
+  "wn18rr": (_LINKS, "40,943 entities, 93,003 triples", "WordNet 3.0"),
+  "yago3_10": (_LINKS, "123,182 entities, 1,089,040 triples", "CC BY 3.0"),
+}
+_OURS = {**_EMBEDDED, **_ASKED}
 
 
 def entries() -> list[Entry]:
@@ -73,10 +86,22 @@ def entries() -> list[Entry]:
     The entries in the order of their names, ours first.
   """
   found = _built_names()
-  ours = [Entry(name, *_OURS[name], name in found) for name in sorted(_OURS)]
+  ours = [
+    Entry(name, *_OURS[name], name in found, name in _EMBEDDED)
+    for name in sorted(_OURS)
+  ]
   unknown = ("-", "-", "see its page in the TFDS catalog")
-  others = [Entry(n, *unknown, True) for n in sorted(found - set(_OURS))]
+  others = [Entry(n, *unknown, True, False) for n in sorted(found - set(_OURS))]
   return ours + others
+
+
+def graphs() -> list[str]:
+  """Our data sets that are knowledge graphs.
+
+  Returns:
+    Their names.
+  """
+  return sorted(name for name, about in _OURS.items() if about[0] == _LINKS)
 
 
 def is_embedded(name: str) -> bool:
@@ -88,7 +113,7 @@ def is_embedded(name: str) -> bool:
   Returns:
     True for those that first use may build.
   """
-  return name in _OURS
+  return name in _EMBEDDED
 
 
 def builder(name: str) -> Any:
@@ -153,6 +178,8 @@ def build(
     return Path(source.data_dir)
   say(f"building {name} in {source.data_dir}")
   manual = None if manual_dir is None else os.fspath(manual_dir)
+  if manual is not None and not Path(manual).is_dir():
+    raise DataError(f"cannot build {name}: Manual directory {manual} is absent")
   with quiet() as tfds:
     config = tfds.download.DownloadConfig(
       manual_dir=manual, try_download_gcs=False

@@ -110,15 +110,13 @@ def _permute(xp, seed, epoch, place, n):
   """Sends each place of its epoch to a row below n."""
   bits = xp.uint32(2) + (n > xp.asarray(_POWERS)).sum().astype(xp.uint32)
   mask = (xp.uint32(1) << bits) - xp.uint32(1)
-  key = _mix(xp, _mix(xp, seed + xp.uint32(_GOLDEN)) + epoch)
-  keys = [
-    _mix(xp, key + xp.uint32(i * _GOLDEN % 2**32)) for i in range(_ROUNDS)
-  ]
+  key = mix(xp, mix(xp, seed + xp.uint32(_GOLDEN)) + epoch)
+  keys = [mix(xp, key + xp.uint32(i * _GOLDEN % 2**32)) for i in range(_ROUNDS)]
 
   def encrypt(x):
     left, right = x >> bits, x & mask
     for k in keys:
-      left, right = right, left ^ (_mix(xp, right ^ k) & mask)
+      left, right = right, left ^ (mix(xp, right ^ k) & mask)
     return (left << bits) | right
 
   def walk(x):
@@ -133,8 +131,16 @@ def _permute(xp, seed, epoch, place, n):
   return jax.lax.while_loop(lambda x: (x >= n).any(), walk, x)
 
 
-def _mix(xp, x):
-  """Scrambles 32 bits (the finalizer of MurmurHash3, A. Appleby)."""
+def mix(xp: ModuleType, x: Any) -> Any:
+  """Scrambles 32 bits (the finalizer of MurmurHash3, A. Appleby).
+
+  Args:
+    xp: `jax.numpy` or NumPy.
+    x: uint32 numbers.
+
+  Returns:
+    The numbers scrambled, one to one.
+  """
   x = (x ^ (x >> xp.uint32(16))) * xp.uint32(0x85EBCA6B)
   x = (x ^ (x >> xp.uint32(13))) * xp.uint32(0xC2B2AE35)
   return x ^ (x >> xp.uint32(16))

@@ -57,10 +57,14 @@ class Evaluation:
     run: `(product, data, *, axis_name) -> {name: Mean}`, pure. A Mean of
       vectors is one value per seed.
     data: arrays that every device gets whole.
+    split: for products that are too large for one device: from the product to a
+      tree of bools with its structure, true where the first axis of a leaf is
+      divided over the devices, as in `Phase.split`.
   """
 
   run: Callable[..., PyTree]
   data: PyTree
+  split: Callable[[PyTree], PyTree] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +76,13 @@ class Epoch:
       arrays are logged (vectors as lists).
     every: steps between two calls; the first comes before the first step.
     data: arrays that every device gets whole.
+    last: whether one comes after the last step, too (to choose among states).
   """
 
   run: Callable[..., tuple[PyTree, Mapping[str, Any]]]
   every: int
   data: PyTree
+  last: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

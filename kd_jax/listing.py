@@ -59,9 +59,12 @@ def data() -> str:
   """
   from kd_jax.datasets import catalog
 
+  def built(entry):
+    wait = "on first use" if entry.embedded else "when asked for"
+    return "yes" if entry.built else wait
+
   rows = [
-    [e.name, e.task, e.size, e.licence, "yes" if e.built else "on first use"]
-    for e in catalog.entries()
+    [e.name, e.task, e.size, e.licence, built(e)] for e in catalog.entries()
   ]
   header = ["name", "task", "size", "licence", "built"]
   return report.render("data sets", header, rows, texts=5)
@@ -83,14 +86,16 @@ def show(name: str, out: str | None) -> str:
   """Describes a data set and writes a grid of its images.
 
   Args:
-    name: its name.
+    name: its name; a graph's may be cut ("NAME:1000").
     out: where the grid goes; beside the data set's files if None.
 
   Returns:
     The text.
   """
-  from kd_jax.datasets import catalog
+  from kd_jax.datasets import catalog, graphs
 
+  if graphs.is_graph(name):
+    return _graph(name)
   shown = catalog.show(name) if out is None else catalog.show(name, out=out)
   rows = [[k, v] for k, v in shown.features.items()]
   text = report.render(name, ["column", "shape and type"], rows, texts=2)
@@ -99,6 +104,15 @@ def show(name: str, out: str | None) -> str:
   if shown.grid is not None:
     text += f"images: {shown.grid}\n"
   return text + f"files: {shown.folder}\n"
+
+
+def _graph(source: str) -> str:
+  from kd_jax.datasets import graphs
+  from kd_jax.datasets.graphs import describe
+
+  graph = graphs.load(source, say=_say)
+  rows = [[label, text] for label, text in describe.facts(graph).items()]
+  return report.render(graph.name, ["what", "in numbers"], rows, texts=2)
 
 
 def _say(line: str) -> None:

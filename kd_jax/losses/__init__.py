@@ -15,3 +15,5 @@ from kd_jax.losses.distillation import (
 from kd_jax.losses.distillation import distillation_kl as distillation_kl
 from kd_jax.losses.distillation import feature_regression as feature_regression
 from kd_jax.losses.label_noise import noisy_nll as noisy_nll
+from kd_jax.losses.link_prediction import l3_penalty as l3_penalty
+from kd_jax.losses.link_prediction import self_adversarial as self_adversarial

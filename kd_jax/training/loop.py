@@ -148,6 +148,8 @@ class PhaseLoop:
       state = self._steps(state, step, ahead - step)
       step = ahead
       self._after(state, step)
+    if phase.epoch and phase.epoch.last:
+      state = self._epoch(state, step)
     return state
 
   def _cadences(self) -> list[int]:
@@ -243,10 +245,7 @@ class PhaseLoop:
       values = self.window.means()
       session.writer.write("train", phase.arm, phase.name, step, values)
     if config.eval_every and step % config.eval_every == 0 and not last:
-      product = phase.product(state)
-      if phase.split:  # Measured whole.
-        product = accel.place(product)
-      values = evaluate(phase, product, session, self.tables)
+      values = evaluate(phase, phase.product(state), session, self.tables)
       session.writer.write("eval", phase.arm, phase.name, step, values)
     session.observer("step", step)
     due = config.save_every and step % config.save_every == 0
@@ -296,18 +295,37 @@ def evaluate(
     "evaluation_metric" to number, or to a list of one number a seed.
   """
   values: dict[str, float | list[float]] = {}
-  product = accel.place(product) if tables is None else product
+  # A divided state's product is divided likewise; most are measured whole.
+  placed = None if phase.split or tables is None else product
   for name, evaluation in phase.evaluations.items():
     data = tables[name] if tables else accel.place(evaluation.data)
+    split = evaluation.split and evaluation.split(product)
+    if split is not None:
+      whole = accel.place(product, split=split)
+    else:
+      placed = accel.place(product) if placed is None else placed
+      whole = placed
     run = session.compile(
       f"{phase.key}/{name}",
-      evaluation.run,
-      product,
+      _measured(evaluation.run, split),
+      whole,
       data,
       data="replicated",
       donate=False,
+      split=split,
     )
     with session.clock.on("evaluate"):
-      found = metrics.compute(run(product, data))
+      found = run(whole, data)
+      found = metrics.compute(found if split is None else found[1])
     values.update({f"{name}_{k}": v for k, v in found.items()})
   return values
+
+
+def _measured(run: Callable[..., Any], split: PyTree) -> Callable[..., Any]:
+  """An evaluation in the form that a divided argument is lifted in."""
+  if split is None:
+    return run
+  return lambda product, data, *, axis_name=None: (
+    product,
+    run(product, data, axis_name=axis_name),
+  )

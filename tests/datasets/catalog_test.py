@@ -17,7 +17,13 @@ def test_list_build_show(dummies, capfd):
   assert [line.split(" ")[0] for line in said] == ["building", "digits"]
   assert {e.name: e.built for e in catalog.entries()} == {
     "digits": True,
+    "fb15k237": False,
+    "kinships": False,
     "mnist_5k": False,
+    "nations": False,
+    "umls": False,
+    "wn18rr": False,
+    "yago3_10": False,
   }
   shown = catalog.show("digits", say=said.append)
   assert shown.features == {"image": "8x8x1 uint8", "label": "scalar int32"}

@@ -48,8 +48,10 @@ CASES = {
   ),
   "distillation_kl": (losses.distillation_kl, (X, Y), ()),
   "feature_regression": (weighted, (F, G, W), ()),
+  "l3_penalty": (losses.l3_penalty, (X,), ()),
   "noisy_nll": (noisy, (X,), (Q,)),
   "nt_xent": (functools.partial(losses.nt_xent, temperature=0.3), (X, Y), ()),
+  "self_adversarial": (losses.self_adversarial, (X[:, 0], Y), ()),
 }
 PER_EXAMPLE = sorted(CASES.keys() - {"combine"})
 # What rounds or overflows; moving and comparing numbers is exact in any type.

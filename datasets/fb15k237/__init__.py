@@ -1,0 +1,1 @@
+"""The builder of `fb15k237`, in the layout of TensorFlow Datasets."""

@@ -1,0 +1,40 @@
+"""A knowledge graph on the host: names, and triples of their numbers."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Int32
+
+HEAD, RELATION, TAIL = 0, 1, 2
+SPLITS = ("train", "valid", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+  """Facts (head, relation, tail), in three splits.
+
+  Attributes:
+    name: what to call it in messages.
+    entities: names; an entity's number is its place.
+    relations: names; a relation's number is its place.
+    train: numbers of head, relation and tail.
+    valid: likewise, to choose settings on.
+    test: likewise, to report.
+  """
+
+  name: str
+  entities: tuple[str, ...]
+  relations: tuple[str, ...]
+  train: Int32[np.ndarray, "n 3"]
+  valid: Int32[np.ndarray, "v 3"]
+  test: Int32[np.ndarray, "t 3"]
+
+  @property
+  def splits(self) -> dict[str, Int32[np.ndarray, "n 3"]]:
+    """The triples by the split's name."""
+    return {split: getattr(self, split) for split in SPLITS}
+
+  @property
+  def known(self) -> Int32[np.ndarray, "k 3"]:
+    """The triples of all splits, what a filtered rank leaves out."""
+    return np.concatenate([self.train, self.valid, self.test])

@@ -1,0 +1,1 @@
+"""The builder of `kinships`, in the layout of TensorFlow Datasets."""

@@ -1,0 +1,1 @@
+"""The builder of `nations`, in the layout of TensorFlow Datasets."""

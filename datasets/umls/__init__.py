@@ -1,0 +1,1 @@
+"""The builder of `umls`, in the layout of TensorFlow Datasets."""

@@ -1,0 +1,1 @@
+"""The builder of `wn18rr`, in the layout of TensorFlow Datasets."""

@@ -1,0 +1,1 @@
+"""The builder of `yago3_10`, in the layout of TensorFlow Datasets."""
