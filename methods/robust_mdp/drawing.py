@@ -18,7 +18,12 @@ ARROWS = {
   "cliff": (_LEFT, _DOWN, _RIGHT, _UP),
   "cliff_walking": (_UP, _RIGHT, _DOWN, _LEFT),
 }
-COLOURS = {"H": "tab:blue", "C": "tab:blue", "G": "tab:green", "S": "gold"}
+COLOURS = {
+  "H": "tab:blue",
+  "C": "tab:blue",
+  "G": "darkgreen",
+  "S": "tab:purple",
+}
 
 
 def policies(config: Config, products: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,7 +84,7 @@ def grid(
     The figure.
   """
   down, across = len(layout), len(layout[0])
-  figure = report.new_figure(0.4 * across * len(panels) + 1, 0.4 * down + 0.8)
+  figure = report.new_figure(0.4 * across * len(panels) + 1, 0.4 * down + 1.1)
   row = figure.subplots(1, len(panels), squeeze=False)[0]
   first = None
   for axes, (title, q) in zip(row, panels.items(), strict=True):
@@ -94,14 +99,21 @@ def grid(
         _draw_cell(axes, i, j, cell, np.array(arrows[best[i, j]]), colour)
     axes.set_title(title, fontsize="small")
     axes.set(xticks=[], yticks=[])
+  figure.suptitle("red: not the ordinary action", fontsize="small")
   return figure
 
 
 def _draw_cell(axes, i, j, cell, step, colour):
-  if cell in COLOURS:
-    axes.text(j, i, cell, color=COLOURS[cell], ha="center", va="center")
   if cell in "HGC":
+    # On a box: the best cells' shade is that of a letter.
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    how = {"ha": "center", "va": "center", "weight": "bold", "bbox": box}
+    axes.text(j, i, cell, color=COLOURS[cell], **how)
     return
+  if cell in COLOURS:
+    # In the corner that an arrow through the middle leaves free.
+    how = {"ha": "left", "va": "top", "fontsize": "x-small"}
+    axes.text(j - 0.45, i - 0.45, cell, color=COLOURS[cell], **how)
   x, y = 0.3 * step
   axes.annotate(
     "",

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
+from matplotlib.ticker import NullFormatter
 
 from kd_jax import report
 from kd_jax.methods.robust_mdp import control_plots, drawing, problems
@@ -15,6 +17,8 @@ from kd_jax.methods.robust_mdp.steps import draws_per_step
 Products = Mapping[str, Any]
 # Of a 95 % band around a mean.
 BAND = 1.96
+# Fig. 4's right panel: the same learner with T' = 10, 50 and 100.
+COLD = ("cold_10", "cold_50", "cold")
 
 
 def plots(run: Any) -> dict[str, Any]:
@@ -25,7 +29,8 @@ def plots(run: Any) -> dict[str, Any]:
 
   Returns:
     Figures by file stem: "gap" (Figs. 2 and 3), "error" (Figs. 4 and 7),
-    "behaviour" (Fig. 8), "policy" for tasks on a grid, and "control".
+    "inner_steps" (Fig. 4, right), "behaviour" (Fig. 8), "policy" for
+    tasks on a grid, and "control".
   """
   config, products = run.config, run.products
   per_seed = run.summary.get("per_seed", {})
@@ -37,6 +42,8 @@ def plots(run: Any) -> dict[str, Any]:
   ]
   if learned:
     found["error"] = errors(config, products, learned)
+  if set(COLD) <= set(learned):
+    found["inner_steps"] = inner_steps(config, products)
   swept = [arm for arm in learned if arm.startswith("behaviour_")]
   if len(swept) > 1:
     found["behaviour"] = behaviours(config, per_seed, swept)
@@ -56,13 +63,14 @@ def gap(per_seed: Mapping[str, Sequence[float]]) -> Any:
   left, right = figure.subplots(1, 2)
   for name in _names(per_seed, "exact_"):
     lams, values = _against_lam(per_seed, f"{name}.gap_lam_")
-    left.loglog(lams, values.mean(1), "o-", label=name.removeprefix("exact_"))
+    left.plot(lams, values.mean(1), "o-", label=name.removeprefix("exact_"))
+  _log(left)
   left.set(xlabel="lam", ylabel="max |V*_p - V*|", title="price of robustness")
   left.legend()
   lams, values = _against_lam(per_seed, "plug_in.final_error_lam_")
   if lams:
-    _band(right, lams, values)
-    right.set_xscale("log")
+    _band(right, lams, values, marker="o")
+    _log(right, y=False)
     right.set(xlabel="lam", ylabel="max |Q - Q*|", title="plug-in, its error")
   else:
     right.set_axis_off()
@@ -87,11 +95,15 @@ def _against_lam(per_seed, prefix) -> tuple[list[float], np.ndarray]:
 
 
 def _band(axes, x, values, **how):
-  """The mean over seeds (last axis), and its 95 % band; lost seeds left out."""
+  """The mean over seeds (last axis), and its 95 % band; lost seeds left out.
+
+  Where every seed is lost there is no point.
+  """
   good = np.isfinite(values)
-  count = np.maximum(good.sum(-1), 1)
+  seeds = good.sum(-1)
+  count = np.maximum(seeds, 1)
   kept = np.where(good, values, 0.0)
-  mean = kept.sum(-1) / count
+  mean = np.where(seeds > 0, kept.sum(-1) / count, np.nan)
   away = np.where(good, values - mean[..., None], 0.0)
   spread = np.sqrt((away**2).sum(-1) / np.maximum(count - 1, 1))
   half = BAND * spread / np.sqrt(count)
@@ -99,6 +111,26 @@ def _band(axes, x, values, **how):
   axes.fill_between(
     x, mean - half, mean + half, color=line.get_color(), alpha=0.25, lw=0
   )
+
+
+def _log(axes, x=True, y=True):
+  """Log scales where something can be drawn on them, else a word that says so.
+
+  The decades alone are labelled: the labels between them run into each other.
+  """
+  points = [np.asarray(line.get_data()) for line in axes.get_lines()]
+  both = np.concatenate(points, 1) if points else np.empty((2, 0))
+  both = both[:, np.isfinite(both).all(0) & (both > 0).all(0)]
+  if not both.size:
+    axes.text(0.5, 0.5, "no curve", ha="center", transform=axes.transAxes)
+    return
+  scaled = [(axes.xaxis, axes.set_xscale, x), (axes.yaxis, axes.set_yscale, y)]
+  for (axis, scale, wanted), row in zip(scaled, both, strict=True):
+    if wanted:
+      scale("log")
+      # Within a decade the labels between are all there are.
+      if row.max() >= 10 * row.min():
+        axis.set_minor_formatter(NullFormatter())
 
 
 def samples_per_step(config: Config, arm: str) -> float:
@@ -121,6 +153,8 @@ def samples_per_step(config: Config, arm: str) -> float:
 def errors(config: Config, products: Products, learned: Sequence[str]) -> Any:
   """Error against samples, a panel an arm, a line a weight.
 
+  The ordinary learner stands beside Algorithm 1 too, as in Fig. 4.
+
   Args:
     config: the run's configuration.
     products: its products.
@@ -136,18 +170,83 @@ def errors(config: Config, products: Products, learned: Sequence[str]) -> Any:
   for axes in panels[len(learned) :]:
     axes.set_axis_off()
   for axes, arm in zip(panels, learned, strict=False):
-    own, product = of_arm(config, arm), products[f"{arm}.learn"]
-    samples = np.asarray(product["at"]) * samples_per_step(own, arm)
-    history = np.asarray(product["history"], np.float64)
-    weights = problems.weights(own, arm)
+    weights = problems.weights(of_arm(config, arm), arm)
     for i, lam in enumerate(weights):
       name = "" if np.isinf(lam) else f"lam {lam:g}"
-      _band(axes, samples[1:], history[:, i, 1:].T, label=name)
+      _band(axes, *curve(config, products, arm, i), label=name)
+    beside = arm == "algorithm_1" and "q_learning" in learned
+    if beside:
+      ordinary = curve(config, products, "q_learning", 0)
+      _band(axes, *ordinary, label="q_learning", color="black", ls="--")
     axes.set(title=arm, xlabel="samples", ylabel="max |Q - Q*|")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    if len(weights) > 1:
+    _log(axes)
+    if len(weights) > 1 or beside:
       axes.legend(fontsize="x-small")
+  return figure
+
+
+def curve(
+  config: Config, products: Products, arm: str, i: int
+) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k m"]]:
+  """Samples and errors of one weight, from the first point to the very end.
+
+  Args:
+    config: the run's configuration.
+    products: its products.
+    arm: the learner.
+    i: the weight's place.
+
+  Returns:
+    Samples taken, and every seed's error there. The last is that of the
+    product, which is the table's: steps may follow the curve's last point.
+  """
+  own, product = of_arm(config, arm), products[f"{arm}.learn"]
+  at = np.asarray(product["at"], np.float64)
+  history = np.asarray(product["history"], np.float64)[:, i]
+  q, reference = np.asarray(product["q"]), np.asarray(product["reference"])
+  end = np.abs(q[:, i] - reference[i]).max((-2, -1))
+  last = steps_of(own, arm)
+  keep = (at > 0) & (at < last)
+  steps = np.append(at[keep], last)
+  values = np.concatenate([history[:, keep], end[:, None]], 1)
+  return steps * samples_per_step(own, arm), values.T
+
+
+def steps_of(config: Config, arm: str) -> int:
+  """Steps that a learner takes in all.
+
+  Args:
+    config: the arm's configuration.
+    arm: its name.
+
+  Returns:
+    T, or the chunks of Algorithm 2's trajectory.
+  """
+  if ARMS[arm].kind == "trajectory":
+    return -(-config.transitions // config.chunk)
+  return config.outer_steps
+
+
+def inner_steps(config: Config, products: Products) -> Any:
+  """T' compared at the largest weight (Fig. 4, right).
+
+  Args:
+    config: the run's configuration.
+    products: its products, those of `COLD` among them.
+
+  Returns:
+    The figure.
+  """
+  figure = report.new_figure()
+  axes = figure.subplots()
+  for arm in COLD:
+    own = of_arm(config, arm)
+    samples, values = curve(config, products, arm, len(own.lams) - 1)
+    _band(axes, samples, values, label=f"T' = {own.inner_steps}")
+  title = f"cold starts at lam {max(config.lams):g}"
+  axes.set(title=title, xlabel="samples", ylabel="max |Q - Q*|")
+  _log(axes)
+  axes.legend()
   return figure
 
 
@@ -176,7 +275,6 @@ def behaviours(
     chances = [owns[arm].first_action for arm in swept]
     _band(axes, chances, values, marker="o", label=f"lam {lam:g}")
   axes.set(xlabel="chance of the first action", ylabel="max |Q - Q*|")
-  axes.set_xscale("log")
-  axes.set_yscale("log")
+  _log(axes)
   axes.legend()
   return figure

@@ -152,7 +152,8 @@ def make_record(every: int) -> Callable[..., tuple[Learners, dict[str, Array]]]:
 
   Returns:
     `(state, data, *, axis_name) -> (state, record)`; the record has the mean
-    over finite members and the half width of its 95 % band, for each weight.
+    over finite members (NaN where there is none) and the half width of its
+    95 % band, for each weight.
   """
 
   def record(state, data, *, axis_name=None):
@@ -164,7 +165,8 @@ def make_record(every: int) -> Callable[..., tuple[Learners, dict[str, Array]]]:
     good = jnp.isfinite(error)
     count = jnp.maximum(good.sum(0), 1)
     kept = jnp.where(good, error, 0.0)
-    mean = kept.sum(0) / count
+    # None where every member is lost: 0 would be a perfect one.
+    mean = jnp.where(good.any(0), kept.sum(0) / count, jnp.nan)
     away = jnp.where(good, jnp.square(error - mean[None]), 0.0)
     spread = jnp.sqrt(away.sum(0) / jnp.maximum(count - 1, 1))
     band = 1.96 * spread / jnp.sqrt(count.astype(jnp.float32))
