@@ -17,12 +17,12 @@ _CHOICES = {
   "solver": ("exact", "gradients"),
 }
 _RANGES = (
-  ("discount", 0.0, 1 - 1e-6),
+  ("discount", 0.0, 0.999),
   ("use_lam", 1e-6, 1e6),
   ("seeds", 1, 2**16),
   ("outer_steps", 1, _MOST),
   ("inner_steps", 1, 2**16),
-  ("transitions", 1, 2**40),
+  ("transitions", 1, _MOST),
   ("chunk", 1, 2**20),
   ("first_action", 0.0, 1 - 1e-6),
   ("restart", 1e-6, 1.0),

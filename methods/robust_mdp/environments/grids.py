@@ -185,7 +185,13 @@ def _world(name: str, **settings: Any) -> Any:
       f"{name} is read from gymnasium, which is not installed: "
       "pip install 'kd-jax[gymnasium]'"
     ) from error
-  return gymnasium.make(name, **settings).unwrapped
+  try:
+    return gymnasium.make(name, **settings).unwrapped
+  except gymnasium.error.Error as error:
+    raise UsageError(
+      f"gymnasium {gymnasium.__version__} has no {name} ({error}); "
+      "pip install -U 'kd-jax[gymnasium]'"
+    ) from error
 
 
 def _start(world: Any, found: arrivals.Arrays) -> np.ndarray:

@@ -257,3 +257,8 @@ def test_without_gymnasium_the_message_says_what_to_install(monkeypatch):
   monkeypatch.setattr(builtins, "__import__", without)
   with pytest.raises(UsageError, match=r"pip install 'kd-jax\[gymnasium\]'"):
     environments.make("frozen_lake")
+
+
+def test_an_older_gymnasium_says_what_to_do():
+  with pytest.raises(UsageError, match=r"has no Taxi-v99 .*pip install -U"):
+    grids._world("Taxi-v99")
