@@ -147,6 +147,7 @@ PRESETS = {
   "small": Config(
     own=(
       ("transe", "first.learning_rate", 2e-2),
+      ("transe", "first.margin", 16.0),
       ("distmult", "first.learning_rate", 2.5e-3),
       ("distmult", "loss.l3", 1e-4),
       ("complex", "first.learning_rate", 1e-3),
