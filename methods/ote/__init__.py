@@ -9,7 +9,7 @@ from kd_jax.experiment import Method
 from kd_jax.methods.ote.answers import QUERY
 from kd_jax.methods.ote.arms import PRESETS
 from kd_jax.methods.ote.cases import CASES
-from kd_jax.methods.ote.claim import ARMS, CLAIMS
+from kd_jax.methods.ote.claim import ARMS, CLAIMS, TRIED
 from kd_jax.methods.ote.config import Config as Config
 from kd_jax.methods.ote.plots import plots
 from kd_jax.methods.ote.train import apply, phases
@@ -57,7 +57,7 @@ METHOD = Method(
   },
   claims=CLAIMS,
   reproduce_arms=ARMS,
-  settings_tried=dict.fromkeys(ARMS, 6),
+  settings_tried=TRIED,
   cases=CASES,
   apply=apply,
   plots=plots,

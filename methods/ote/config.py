@@ -74,9 +74,9 @@ class StageConfig:
   steps: int = 4000
   batch_size: int = 256
   negatives: int = 64
-  margin: float = 6.0
+  margin: float = 8.0
   temperature: float = 1.0
-  learning_rate: float = 5e-3
+  learning_rate: float = 1e-2
   decay_every: int = 1000
   decay: float = 0.5
   valid_every: int = 500
@@ -138,7 +138,7 @@ class Config(experiment.Config):
   loss: LossConfig = LossConfig()
   first: StageConfig = StageConfig()
   second: StageConfig = StageConfig(
-    steps=1000, learning_rate=1e-3, decay_every=250, valid_every=250
+    steps=1000, learning_rate=5e-3, decay_every=250, valid_every=250
   )
   own: tuple[tuple[str, str, float], ...] = ()
   keep: str = "best"

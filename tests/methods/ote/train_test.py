@@ -173,7 +173,9 @@ def test_claims_name_what_is_measured(run, config):
       named.add(arm)
   assert named <= set(arms.with_bases(METHOD.reproduce_arms))
   assert set(METHOD.settings_tried) == set(METHOD.reproduce_arms)
-  assert len(set(METHOD.settings_tried.values())) == 1
+  tried = METHOD.settings_tried
+  for arm in ("transe", "distmult", "complex", "rotate", "ote_more"):
+    assert tried[arm] >= max(tried["ote"], tried["gc_ote"])
 
 
 def test_plots_show_the_arms_and_refuse_ties(run):
