@@ -75,10 +75,10 @@ def _each(value: int | Sequence[int], n: int) -> tuple[int, ...]:
 def _padding(padding, size, extents, strides, dilation):
   if isinstance(padding, int):
     return ((padding, padding),) * len(size)
-  if not isinstance(padding, str):
-    return tuple((int(low), int(high)) for low, high in padding)
   reach = [d * (k - 1) + 1 for k, d in zip(extents, dilation, strict=True)]
-  return tuple(jax.lax.padtype_to_pads(size, reach, strides, padding))
+  if isinstance(padding, str):
+    padding = jax.lax.padtype_to_pads(size, reach, strides, padding)
+  return tuple((int(low), int(high)) for low, high in padding)
 
 
 def _convolve(x, kernel, how: Geometry):
