@@ -155,10 +155,13 @@ def test_figures_show_what_was_found(run):
   panels = {a.get_title(): a for a in figures["error"].axes}
   line = panels["algorithm_1"].lines[0]
   product = run.products["algorithm_1.learn"]
-  mean = product["history"][:, 0, 1:].mean(0)
+  # The last point is the table's.
+  last = np.abs(product["q"] - product["reference"]).max((-2, -1))[:, 0]
+  mean = [*product["history"][:, 0, 1:].mean(0), last.mean()]
   np.testing.assert_allclose(line.get_ydata(), mean, rtol=1e-5)
   # 5 + 1 samples of 20 pairs in a step.
-  np.testing.assert_allclose(line.get_xdata(), product["at"][1:] * 120)
+  steps = [*product["at"][1:], run.config.outer_steps]
+  np.testing.assert_allclose(line.get_xdata(), np.asarray(steps) * 120)
   assert samples_per_step(run.config, "algorithm_2") == 100
   lams = figures["gap"].axes[0].lines[0].get_xdata()
   np.testing.assert_allclose(lams, [1, 10])
