@@ -56,6 +56,9 @@ METHOD = Method(
     "rotate_more": "rotate, and then as many steps again as gc_rotate has",
   },
   claims=CLAIMS,
+  minutes={"tiny": 0.5, "small": 2.5},
+  data="Kinships (pykeen wheel, MIT); families (generated); umls, nations, "
+  "fb15k237, wn18rr, yago3_10; or your own: --graph",
   reproduce_arms=ARMS,
   settings_tried=TRIED,
   cases=CASES,
