@@ -258,7 +258,8 @@ class Method:
     main: the arm that is the method itself.
     headline: the metrics that the closing table shows, by their column titles.
     claims: what `reproduce` judges.
-    reproduce_arms: the arms that `reproduce` runs.
+    reproduce_arms: the arms that `reproduce` runs, for every preset or by the
+      preset's name (a preset that is not named takes the default's).
     settings_tried: by arm, how many settings were tried on validation data.
     cases: the benchmark's rows.
     apply: `(config, products) -> (apply, variables)` for `kd_jax.load`.
@@ -282,7 +283,7 @@ class Method:
   minutes: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
   data: str = ""
   claims: Sequence[Claim] = ()
-  reproduce_arms: tuple[str, ...] = ()
+  reproduce_arms: tuple[str, ...] | Mapping[str, tuple[str, ...]] = ()
   settings_tried: Mapping[str, int] = dataclasses.field(default_factory=dict)
   cases: Sequence[Case] = ()
   apply: Callable[[Any, Products], tuple[Callable[..., Any], PyTree]] | None = (

@@ -187,6 +187,16 @@ def test_claims_of_arms_that_did_not_run_are_left_out(tmp_path):
   assert "decay" in found.text
 
 
+def test_a_preset_may_have_arms_of_its_own(tmp_path):
+  arms = {"small": ("decay", "constant"), "tiny": ("decay",)}
+  method = dataclasses.replace(toy_tabular.METHOD, reproduce_arms=arms)
+  how = {"seeds": 2, "quiet": True, "samples": 20}
+  tiny = reproduce(method, "tiny", workdir=tmp_path / "tiny", **how)
+  small = reproduce(method, workdir=tmp_path / "small", **how)
+  assert not tiny.claims
+  assert small.claims
+
+
 def test_bad_use(tmp_path):
   with pytest.raises(UsageError, match="at least 2"):
     reproduce(toy_tabular.METHOD, seeds=1, workdir=tmp_path / "a")
