@@ -80,7 +80,7 @@ def reproduce(
   runs = _runs(method, preset, config, seeds, folder, say, quiet)
   found = collect(runs)
   claims = [
-    verdict.decide(claim, found, dict(method.settings_tried))
+    verdict.decide(claim, found, _tried(method, preset))
     for claim in method.claims
     if not _missing(claim, found)
   ]
@@ -110,6 +110,14 @@ def _arms(method: Method, preset: str) -> tuple[str, ...]:
   if isinstance(arms, Mapping):
     arms = arms.get(preset, arms[method.default])
   return arms or tuple(method.arms)
+
+
+def _tried(method: Method, preset: str) -> dict[str, int]:
+  """Settings tried by arm."""
+  tried = dict(method.settings_tried)
+  if any(isinstance(value, Mapping) for value in tried.values()):
+    return dict(tried.get(preset, {}))
+  return tried
 
 
 def _missing(claim, found) -> list[str]:

@@ -169,7 +169,13 @@ PRESETS = {
   "fb15k237_mini": Config(
     graph="fb15k237:1000",
     model=ModelConfig(width=100, block=4, init_range=0.11),
-    first=StageConfig(steps=3000, margin=9.0, decay_every=750, valid_every=500),
+    first=StageConfig(
+      steps=3000,
+      margin=9.0,
+      learning_rate=5e-3,
+      decay_every=750,
+      valid_every=500,
+    ),
     second=StageConfig(
       steps=750,
       margin=9.0,
