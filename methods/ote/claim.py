@@ -153,8 +153,8 @@ _OURS = (
 )
 CLAIMS = (*_OTE, *_GROUPS, *_BY_DEGREE, *_OURS)
 
-# What the claims name, and on Kinships the rest of the sweep over K (2, 4, 8, 16;
-# `ote` is K 8 there, K 4 on the cut).
+# What the claims name, and on Kinships the rest of the sweep over K (2, 4, 8,
+# 16; `ote` is K 8 there, K 4 on the cut).
 _BOTH = (
   "rotate",
   "ote_k2",
