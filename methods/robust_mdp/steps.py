@@ -14,9 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt
 
-from kd_jax import accel, metrics
+from kd_jax import accel, draws, metrics
 from kd_jax.methods.robust_mdp import (
-  draws,
   evaluation,
   online,
   targets,
