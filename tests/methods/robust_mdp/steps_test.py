@@ -82,6 +82,19 @@ def test_four_devices_are_one(arm):
     np.testing.assert_allclose(first[name], second[name], rtol=1e-5)
 
 
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("arm", ["algorithm_1", "multilevel", "algorithm_2"])
+def test_steps_lower(arm, platform):
+  phase, products = made(arm)
+  state = phase.init(products, np.uint32(0))
+  lifted = accel.data_parallel(
+    accel.scan_steps(phase.step), data="replicated", split=phase.split(state)
+  )
+  exported = lifted.export(state, (phase.data, np.int32(2)), [platform])
+  assert exported.platforms == (platform,)
+  assert exported.nr_devices == 4
+
+
 @pytest.mark.parametrize("arm", EVERY)
 def test_a_member_is_its_seed_and_its_weight(arm):
   """Alone, or with others: the same numbers."""
