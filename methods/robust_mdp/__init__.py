@@ -67,8 +67,11 @@ METHOD = Method(
   },
   claims=CLAIMS,
   reproduce_arms=REPRODUCED,
-  # Paper's settings, but for the ascent on the constrained dual.
-  settings_tried={**dict.fromkeys(REPRODUCED, 1), "constrained": 14},
+  # The paper's settings where it has any; kl and l1: steps anew, or falling.
+  settings_tried={
+    **dict.fromkeys(REPRODUCED, 1),
+    **{"constrained": 14, "kl": 2, "l1": 2},
+  },
   cases=CASES,
   divided=("seeds",),
   seeds_in_run=True,
