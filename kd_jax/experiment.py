@@ -268,6 +268,9 @@ class Method:
       its config then has a field `seeds`.
     answers: questions to a finished run by option name ("query" is asked by
       `kd-jax evaluate METHOD --query TEXT` and `run.ask("query", TEXT)`).
+    files: `(config) -> {field: path}`, the user's own files and folders among
+      its values, as they are written there: a run is theirs by their content,
+      and keeps small ones (see `inputs`).
   """
 
   name: str
@@ -292,3 +295,4 @@ class Method:
   divided: tuple[str, ...] = ()
   seeds_in_run: bool = False
   answers: Mapping[str, Answer] = dataclasses.field(default_factory=dict)
+  files: Callable[[Any], Mapping[str, str]] | None = None

@@ -14,10 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt
 
-from kd_jax import accel, metrics
+from kd_jax import accel, draws, metrics
 from kd_jax.methods.robust_mdp import (
   baselines,
-  draws,
   evaluation,
   learner,
   trajectory,

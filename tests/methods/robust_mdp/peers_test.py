@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kd_jax import draws
 from kd_jax.methods.robust_mdp import (
   backups,
-  draws,
   environments,
   learner,
   peers,
