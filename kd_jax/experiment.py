@@ -258,8 +258,10 @@ class Method:
     main: the arm that is the method itself.
     headline: the metrics that the closing table shows, by their column titles.
     claims: what `reproduce` judges.
-    reproduce_arms: the arms that `reproduce` runs.
-    settings_tried: by arm, how many settings were tried on validation data.
+    reproduce_arms: the arms that `reproduce` runs, for every preset or by the
+      preset's name (a preset that is not named takes the default's).
+    settings_tried: by arm, how many settings were tried on validation data; or
+      that by the preset's name (one for a preset that is not named).
     cases: the benchmark's rows.
     apply: `(config, products) -> (apply, variables)` for `kd_jax.load`.
     plots: `(run) -> {file stem: figure}`, beside the curves that every run has.
@@ -285,8 +287,10 @@ class Method:
   minutes: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
   data: str = ""
   claims: Sequence[Claim] = ()
-  reproduce_arms: tuple[str, ...] = ()
-  settings_tried: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  reproduce_arms: tuple[str, ...] | Mapping[str, tuple[str, ...]] = ()
+  settings_tried: Mapping[str, int] | Mapping[str, Mapping[str, int]] = (
+    dataclasses.field(default_factory=dict)
+  )
   cases: Sequence[Case] = ()
   apply: Callable[[Any, Products], tuple[Callable[..., Any], PyTree]] | None = (
     None
