@@ -8,14 +8,14 @@ import dataclasses
 import errno
 import functools
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 
-from kd_jax import accel, fields, registry, report, workdirs
+from kd_jax import accel, fields, inputs, registry, report, workdirs
 from kd_jax.errors import Interrupted, UsageError
-from kd_jax.experiment import Config, Method
+from kd_jax.experiment import Config, Method, Phase, WholeRun
 from kd_jax.training import run as running
 from kd_jax.training.progress import Reporter
 from kd_jax.training.writers import read_rows
@@ -53,16 +53,28 @@ class Run:
   @property
   def products(self) -> dict[str, PyTree]:
     """What the phases left, by phase key."""
-    phases = _phases(self.method, self.config, self.data, lambda line: None)
-    return running.read_products(phases, self.workdir, self.config)
+    return running.read_products(self.phases(), self.workdir, self.config)
 
   @property
   def state(self) -> PyTree:
     """What the method's own last phase left."""
-    phases = _phases(self.method, self.config, self.data, lambda line: None)
+    phases = self.phases()
     products = running.read_products(phases, self.workdir, self.config)
     own = [p.key for p in phases if p.arm == self.method.main]
     return products[(own or [p.key for p in phases])[-1]]
+
+  def phases(self) -> Sequence[Phase | WholeRun]:
+    """The phases that the run went through.
+
+    Returns:
+      The phases, made again.
+
+    Raises:
+      UsageError: if the user's own files are not what they were.
+    """
+    own = self.method, self.config, self.data
+    inputs.refuse_changed(*own, self.workdir)
+    return self.method.phases(self.config, self.data, lambda line: None)
 
   def rows(self) -> list[dict[str, Any]]:
     """The rows of `metrics.jsonl`."""
@@ -198,7 +210,8 @@ def train(
   )
   reporter = Reporter(quiet=quiet or not accel.is_first())
   try:
-    described = workdirs.describe(method, preset, config, data)
+    own = inputs.find(method, config, data, workdir)
+    described = workdirs.describe(method, preset, config, data, own.digests)
     if accel.from_first(lambda: _is_finished(workdir, described)):
       run = open_run(workdir, method, data)
       reporter.say(f"{workdir} is finished; its result again:")
@@ -206,11 +219,13 @@ def train(
     _check_devices(method, config)
     with running.claim_folder(workdir):
       reporter.say(f"{method.name} {preset} in {workdir}")
-      phases = _phases(method, config, data, reporter.say)
+      here, data = inputs.replace(config, data, own)
+      phases = method.phases(here, data, reporter.say)
+      accel.from_first(lambda: inputs.keep(own, workdir))
       write = functools.partial(_write_json, workdir)
       write("config.json", described)
       result = running.execute(
-        config,
+        here,
         phases,
         workdir,
         reporter=reporter,
@@ -220,7 +235,7 @@ def train(
         observer=observer,
       )
       summary = workdirs.summarise(method, preset, config, result)
-      run = Run(method, preset, config, workdir, summary, data)
+      run = Run(method, preset, here, workdir, summary, data)
       accel.from_first(lambda: [str(f) for f in report.save_figures(run)])
       write("summary.json", summary)
       return run
@@ -290,7 +305,20 @@ def open_run(
       f"{path} cannot be read: {min(missing)} is missing; delete it, and "
       "kd-jax train with this --workdir writes it again"
     )
-  return Run(found, about["preset"], config, workdir, summary, dict(data or {}))
+  config, data = _as_it_was(found, config, about, data, workdir)
+  return Run(found, about["preset"], config, workdir, summary, data)
+
+
+def _as_it_was(method, config, about, data, workdir):
+  """The run's configuration and data, naming copies of what is not there now.
+
+  Paths by role are those that it was given; arrays cannot be had again.
+  """
+  roles, files = about.get("data", {}), about.get("files", {})
+  own = {k: v for k, v in roles.items() if f"data.{k}" in files}
+  found = inputs.find(method, config, own, workdir, finished=True)
+  config, own = inputs.replace(config, own, found)
+  return config, own if data is None else dict(data)
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -317,8 +345,7 @@ def evaluate(
   """
   accel.start()
   run = open_run(workdir, method, data)
-  phases = _phases(run.method, run.config, run.data, lambda line: None)
-  return running.evaluate_products(phases, run.workdir, run.config)
+  return running.evaluate_products(run.phases(), run.workdir, run.config)
 
 
 def load(
@@ -356,7 +383,3 @@ def _check_devices(method: Method, config: Config) -> None:
         f"{name} is {values[name]}, a global batch that does not divide {of}; "
         f"{near} does"
       )
-
-
-def _phases(method, config, data, say):
-  return method.phases(config, data, say)

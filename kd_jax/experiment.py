@@ -289,8 +289,10 @@ class Method:
     main: the arm that is the method itself.
     headline: the metrics that the closing table shows, by their column titles.
     claims: what `reproduce` judges.
-    reproduce_arms: the arms that `reproduce` runs.
-    settings_tried: by arm, how many settings were tried on validation data.
+    reproduce_arms: the arms that `reproduce` runs, for every preset or by the
+      preset's name (a preset that is not named takes the default's).
+    settings_tried: by arm, how many settings were tried on validation data; or
+      that by the preset's name (one for a preset that is not named).
     cases: the benchmark's rows.
     apply: `(config, products) -> (apply, variables)` for `kd_jax.load`.
     plots: `(run) -> {file stem: figure}`, beside the curves that every run has.
@@ -299,6 +301,9 @@ class Method:
       its config then has a field `seeds`.
     answers: questions to a finished run by option name ("query" is asked by
       `kd-jax evaluate METHOD --query TEXT` and `run.ask("query", TEXT)`).
+    files: `(config) -> {field: path}`, the user's own files and folders among
+      its values, as they are written there: a run is theirs by their content,
+      and keeps small ones (see `inputs`).
   """
 
   name: str
@@ -313,8 +318,10 @@ class Method:
   minutes: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
   data: str = ""
   claims: Sequence[Claim] = ()
-  reproduce_arms: tuple[str, ...] = ()
-  settings_tried: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  reproduce_arms: tuple[str, ...] | Mapping[str, tuple[str, ...]] = ()
+  settings_tried: Mapping[str, int] | Mapping[str, Mapping[str, int]] = (
+    dataclasses.field(default_factory=dict)
+  )
   cases: Sequence[Case] = ()
   apply: Callable[[Any, Products], tuple[Callable[..., Any], PyTree]] | None = (
     None
@@ -323,3 +330,4 @@ class Method:
   divided: tuple[str, ...] = ()
   seeds_in_run: bool = False
   answers: Mapping[str, Answer] = dataclasses.field(default_factory=dict)
+  files: Callable[[Any], Mapping[str, str]] | None = None

@@ -72,6 +72,20 @@ def load(
   return _path(source, seed)
 
 
+def whole_of(source: str) -> str:
+  """The name or path of the graph that a source is, or is cut from.
+
+  Args:
+    source: a name or a path, with or without ":1000" behind it.
+
+  Returns:
+    What stands before it.
+  """
+  while cut := _CUT.fullmatch(source):
+    source = cut["source"]
+  return source
+
+
 def is_graph(source: str) -> bool:
   """Whether a name is that of a graph, cut or whole; paths are not names.
 
@@ -81,8 +95,7 @@ def is_graph(source: str) -> bool:
   Returns:
     True if `load` would take it as a name.
   """
-  cut = _CUT.fullmatch(source)
-  name = cut["source"] if cut else source
+  name = whole_of(source)
   return name == GENERATED or name in catalog.graphs()
 
 

@@ -14,6 +14,11 @@ from kd_jax.losses.distillation import (
 )
 from kd_jax.losses.distillation import distillation_kl as distillation_kl
 from kd_jax.losses.distillation import feature_regression as feature_regression
+from kd_jax.losses.ensembles import brier as brier
+from kd_jax.losses.ensembles import (
+  ensemble_cross_entropy as ensemble_cross_entropy,
+)
+from kd_jax.losses.ensembles import gibbs_cross_entropy as gibbs_cross_entropy
 from kd_jax.losses.label_noise import noisy_nll as noisy_nll
 from kd_jax.losses.link_prediction import l3_penalty as l3_penalty
 from kd_jax.losses.link_prediction import self_adversarial as self_adversarial

@@ -1,7 +1,25 @@
-"""Measures that add up: every metric of a step is a sum and a count."""
+"""Measures: sums and counts that add up, and what ensembles are judged by."""
 
+from kd_jax.metrics.calibration import Bins as Bins
+from kd_jax.metrics.calibration import (
+  adaptive_calibration_error as adaptive_calibration_error,
+)
+from kd_jax.metrics.calibration import (
+  brier_decomposition as brier_decomposition,
+)
+from kd_jax.metrics.calibration import calibration_bins as calibration_bins
+from kd_jax.metrics.calibration import ensemble_brier as ensemble_brier
+from kd_jax.metrics.calibration import (
+  expected_calibration_error as expected_calibration_error,
+)
+from kd_jax.metrics.diversity import cosine_similarity as cosine_similarity
+from kd_jax.metrics.diversity import disagreement as disagreement
+from kd_jax.metrics.diversity import pairwise_kl as pairwise_kl
 from kd_jax.metrics.mean import Mean as Mean
 from kd_jax.metrics.mean import accuracy as accuracy
 from kd_jax.metrics.mean import compute as compute
 from kd_jax.metrics.mean import mean as mean
 from kd_jax.metrics.mean import merge as merge
+from kd_jax.metrics.uncertainty import auroc as auroc
+from kd_jax.metrics.uncertainty import fpr_at_tpr as fpr_at_tpr
+from kd_jax.metrics.uncertainty import risk_coverage as risk_coverage

@@ -4,6 +4,7 @@ Source: Yang, Wang, Kozuno, Jordan and Zhang, arXiv 2302.01248 (v3, 2023).
 """
 
 from kd_jax.experiment import Method
+from kd_jax.methods.robust_mdp import problems
 from kd_jax.methods.robust_mdp.arms import PRESETS
 from kd_jax.methods.robust_mdp.cases import CASES
 from kd_jax.methods.robust_mdp.claim import CLAIMS, REPRODUCED
@@ -45,7 +46,7 @@ METHOD = Method(
     "running": "algorithm_1, steps in eta that fall over outer steps",
     "average_eta": "algorithm_1, mean of the inner iterates",
     "average_q": "algorithm_1, running mean of Q",
-    "kl": "algorithm_1 with KL in the place of chi-square",
+    "kl": "algorithm_1 with KL, steps in eta that fall over outer steps",
     "l1": "algorithm_1 with L1, by a running minimum",
     "contamination": "Q-learning under R-contamination",
     "multilevel": "multilevel Monte Carlo, constrained KL",
@@ -73,4 +74,5 @@ METHOD = Method(
   seeds_in_run=True,
   apply=apply,
   plots=plots,
+  files=problems.files,
 )

@@ -7,7 +7,7 @@ from typing import Any
 from kd_jax import fields
 from kd_jax.errors import UsageError
 from kd_jax.methods.robust_mdp.divergences import DIVERGENCES
-from kd_jax.methods.robust_mdp.learner import cold_reach
+from kd_jax.methods.robust_mdp.step_sizes import cold_reach
 
 _MOST = 2**31 - 1  # Steps are int32.
 _CHOICES = {

@@ -26,6 +26,16 @@ def noisy(z, q, where=None):
   return losses.noisy_nll(z, q, LABELS[: len(z)], where=where)
 
 
+def of_members(loss):
+  """The rows of two members, in the form that the table has."""
+
+  def call(x, y, where=None):
+    both = jnp.stack([x, jnp.asarray(y).astype(x.dtype)])
+    return loss(both, 0 * LABELS[: len(x)], where=where)
+
+  return call
+
+
 def weighted(s, t, w, where=None):
   return losses.feature_regression(s, t, weights=w, where=where)
 
@@ -38,6 +48,11 @@ def combined(v, w, where=None):
 # Name -> (call, inputs with a row per example, other inputs).
 CASES = {
   "attention_transfer": (losses.attention_transfer, (F, G), ()),
+  "brier": (
+    lambda p, where=None: losses.brier(p, 0 * LABELS[: len(p)], where=where),
+    (X,),
+    (),
+  ),
   "combine": (combined, (X[:, 0], W), ()),
   "disagreement_weights": (
     functools.partial(
@@ -47,7 +62,13 @@ CASES = {
     (),
   ),
   "distillation_kl": (losses.distillation_kl, (X, Y), ()),
+  "ensemble_cross_entropy": (
+    of_members(losses.ensemble_cross_entropy),
+    (X, Y),
+    (),
+  ),
   "feature_regression": (weighted, (F, G, W), ()),
+  "gibbs_cross_entropy": (of_members(losses.gibbs_cross_entropy), (X, Y), ()),
   "l3_penalty": (losses.l3_penalty, (X,), ()),
   "noisy_nll": (noisy, (X,), (Q,)),
   "nt_xent": (functools.partial(losses.nt_xent, temperature=0.3), (X, Y), ()),

@@ -5,6 +5,7 @@ names (S). Nothing in the file is executed.
 """
 
 import dataclasses
+import os
 import pathlib
 import zipfile
 import zlib
@@ -34,7 +35,7 @@ def load(path: str | pathlib.Path) -> Mdp:
   Raises:
     DataError: one sentence: what is wrong, where, what was expected.
   """
-  path = pathlib.Path(path)
+  path = pathlib.Path(os.path.expanduser(path))
   found = _arrays(path)
   p, r = _numbers(path, "P", found), _numbers(path, "R", found)
   gamma = _numbers(path, "gamma", found)

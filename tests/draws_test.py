@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kd_jax.methods.robust_mdp import draws
+from kd_jax import draws
 
 N = 2**18
 

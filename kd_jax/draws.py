@@ -1,10 +1,10 @@
 """Uniform numbers at the price of a table lookup.
 
-A tabular learner does about ten operations with a sample; JAX's default
-generator (threefry, built to be unpredictable) spends some forty on drawing it,
-and writes it to memory. Here a number is a hash of its place in the stream,
-about ten operations that fuse with what uses them: the inner loop of Algorithm
-1 then draws in registers (five times as fast as with `jax.random.uniform`).
+A tabular learner does about ten operations with a sample, a dropout mask one;
+JAX's default generator (threefry, built to be unpredictable) spends some forty
+on drawing it, and writes it to memory. Here a number is a hash of its place in
+the stream, about ten operations that fuse with what uses them (a tabular inner
+loop is five times as fast as with `jax.random.uniform`).
 
 A stream's key is threefry's, folded from (seed, stream, step), so that streams
 are as independent as JAX's own; only numbers *within* a stream rest on the
