@@ -6,6 +6,7 @@ notebook calls. The defaults are the command's.
 
 import dataclasses
 import errno
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -77,7 +78,8 @@ class Run:
 
   def rows(self) -> list[dict[str, Any]]:
     """The rows of `metrics.jsonl`."""
-    return list(read_rows(self.workdir / "metrics.jsonl"))
+    path = self.workdir / "metrics.jsonl"
+    return accel.from_first(lambda: list(read_rows(path)))
 
   def plot(self) -> dict[str, Any]:
     """The figures of the run, by name (also saved under `plots/`)."""
@@ -172,6 +174,9 @@ def train(
 ) -> Run:
   """Runs a method's arms, from wherever the folder stands.
 
+  Where several processes run together every one of them calls this with the
+  same arguments; the first one alone has the folder, and needs to.
+
   Args:
     method: its name.
     preset: one of its presets; its default if None.
@@ -197,24 +202,28 @@ def train(
   """
   method, preset, config = configure(method, preset, config, **values)
   data = dict(data or {})
-  workdir = pathlib.Path(workdir or workdirs.new_folder(method, preset))
-  reporter = Reporter(quiet=quiet)
+  accel.start()
+  workdir = pathlib.Path(
+    accel.from_first(
+      lambda: str(workdir or workdirs.new_folder(method, preset))
+    )
+  )
+  reporter = Reporter(quiet=quiet or not accel.is_first())
   try:
     own = inputs.find(method, config, data, workdir)
     described = workdirs.describe(method, preset, config, data, own.digests)
-    workdirs.refuse_other(workdir, described)
-    if (workdir / "summary.json").exists():
+    if accel.from_first(lambda: _is_finished(workdir, described)):
       run = open_run(workdir, method, data)
       reporter.say(f"{workdir} is finished; its result again:")
       return run
-    accel.start()
     _check_devices(method, config)
     with running.claim_folder(workdir):
       reporter.say(f"{method.name} {preset} in {workdir}")
       here, data = inputs.replace(config, data, own)
       phases = method.phases(here, data, reporter.say)
-      inputs.keep(own, workdir)
-      running.write_json(workdir / "config.json", described)
+      accel.from_first(lambda: inputs.keep(own, workdir))
+      write = functools.partial(_write_json, workdir)
+      write("config.json", described)
       result = running.execute(
         here,
         phases,
@@ -227,8 +236,8 @@ def train(
       )
       summary = workdirs.summarise(method, preset, config, result)
       run = Run(method, preset, here, workdir, summary, data)
-      report.save_figures(run)
-      running.write_json(workdir / "summary.json", summary)
+      accel.from_first(lambda: [str(f) for f in report.save_figures(run)])
+      write("summary.json", summary)
       return run
   except OSError as error:
     if error.errno not in _FULL:
@@ -243,6 +252,16 @@ def train(
     ) from None
   finally:
     reporter.close()
+
+
+def _is_finished(workdir: pathlib.Path, described: Mapping[str, Any]) -> bool:
+  """Whether the folder holds this run's end; refuses another run's folder."""
+  workdirs.refuse_other(workdir, described)
+  return (workdir / "summary.json").exists()
+
+
+def _write_json(workdir: pathlib.Path, name: str, data: Any) -> None:
+  accel.from_first(lambda: running.write_json(workdir / name, data))
 
 
 def open_run(
@@ -264,7 +283,8 @@ def open_run(
     UsageError: if the folder holds no finished run.
   """
   workdir = pathlib.Path(workdir)
-  about = workdirs.read_json(workdir / "config.json")
+  accel.start()
+  about = _read_json(workdir / "config.json")
   if missing := {"method", "preset", "config"} - set(about):
     raise UsageError(
       f"{workdir / 'config.json'} cannot be read: {min(missing)} is missing"
@@ -279,7 +299,7 @@ def open_run(
     workdirs.flatten(about["config"]),
   )
   path = workdir / "summary.json"
-  summary = workdirs.read_json(path)
+  summary = _read_json(path)
   if missing := _SUMMARY - set(summary):
     raise UsageError(
       f"{path} cannot be read: {min(missing)} is missing; delete it, and "
@@ -299,6 +319,10 @@ def _as_it_was(method, config, about, data, workdir):
   found = inputs.find(method, config, own, workdir, finished=True)
   config, own = inputs.replace(config, own, found)
   return config, own if data is None else dict(data)
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+  return accel.from_first(lambda: workdirs.read_json(path))
 
 
 def evaluate(
@@ -349,9 +373,13 @@ def _check_devices(method: Method, config: Config) -> None:
   """Refuses before any training what a step would refuse at its turn."""
   devices, values = jax.device_count(), dict(fields.walk(config))
   for name in method.divided:
-    if values[name] % devices:
-      near = max(1, round(values[name] / devices)) * devices
+    parts, of = devices, f"over {devices} devices"
+    if name == "batch_size" and values.get("microbatches", 1) > 1:
+      parts *= values["microbatches"]
+      of += f" and {values['microbatches']} microbatches"
+    if values[name] % parts:
+      near = max(1, round(values[name] / parts)) * parts
       raise UsageError(
-        f"{name} is {values[name]}, a global batch that does not divide over "
-        f"{devices} devices; {near} does"
+        f"{name} is {values[name]}, a global batch that does not divide {of}; "
+        f"{near} does"
       )

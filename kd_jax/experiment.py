@@ -50,6 +50,37 @@ class Config:
 
 
 @dataclasses.dataclass(frozen=True)
+class NetworkConfig(Config):
+  """What a method that trains networks has beside it.
+
+  Attributes:
+    dtype: of the networks' activations, "float32" or "bfloat16". Parameters,
+      batch statistics, logits, losses, the optimizer and all sums over devices
+      are float32 whatever it is.
+    microbatches: a training batch is taken in so many parts, one after the
+      other, whose gradients add up: for batches that do not fit. Batch
+      statistics and contrasts are then those of a part.
+  """
+
+  dtype: str = "float32"
+  microbatches: int = 1
+
+  def __post_init__(self):
+    """Checks the two fields, too.
+
+    Raises:
+      UsageError: names the first field that is wrong.
+    """
+    super().__post_init__()
+    if self.dtype not in ("float32", "bfloat16"):
+      raise UsageError(f"dtype is {self.dtype!r}; it is float32 or bfloat16")
+    if self.microbatches < 1:
+      raise UsageError(
+        f"microbatches is {self.microbatches}; it must be at least 1"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
   """A measure of a phase's product.
 
