@@ -10,7 +10,7 @@ from kd_jax.backbones.conv import Conv
 from kd_jax.backbones.features import Features, Head
 from kd_jax.backbones.names import NAMES, create, register
 from kd_jax.backbones.norm import BatchNorm
-from kd_jax.backbones.pretrained import load_resnet
+from kd_jax.backbones.pretrained import load_resnet, resnet_like
 from kd_jax.backbones.resnet import ResNet
 from kd_jax.backbones.taps import tap
 from kd_jax.backbones.vgg import VGG
@@ -29,5 +29,6 @@ __all__ = [
   "create",
   "load_resnet",
   "register",
+  "resnet_like",
   "tap",
 ]

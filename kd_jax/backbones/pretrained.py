@@ -21,6 +21,7 @@ from kd_jax.backbones.resnet import ResNet
 from kd_jax.errors import UsageError
 
 _BLOCK = re.compile(r"layer(\d+)\.(\d+)\.(.+)")
+_OURS = re.compile(r"stage_(\d+)_block_\d+")
 _PART = re.compile(r"(conv|bn)(\d+)")
 _BATCH_NORM = {
   "weight": ("params", "scale"),
@@ -59,6 +60,28 @@ def load_resnet(
     at[where[-1]] = jnp.asarray(_transposed(value), jnp.float32)
   _compare(module, variables, tensors["conv1.weight"].shape[1], path)
   return module, variables
+
+
+def resnet_like(params: Mapping[str, Any], **fields: Any) -> nn.Module:
+  """The residual network that parameters belong to.
+
+  Args:
+    params: of a `ResNet`.
+    **fields: further fields of the module (dtype, axis_name).
+
+  Returns:
+    The module.
+  """
+  names = [_OURS.fullmatch(name) for name in params]
+  stages = [int(match[1]) for match in names if match]
+  stem = params["conv_init"]["kernel"].shape
+  return ResNet(
+    num_classes=params["head"]["kernel"].shape[-1],
+    blocks=tuple(stages.count(i) for i in range(max(stages) + 1)),
+    width=stem[-1],
+    large=stem[0] == 7,
+    **fields,
+  )
 
 
 def _module(tensors: Mapping[str, np.ndarray], path, fields) -> ResNet:

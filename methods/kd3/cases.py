@@ -160,11 +160,26 @@ def _case(
   config: Config,
   shape: tuple[int, ...],
 ) -> experiment.Case:
+  what = "training" if make is train_case else "selecting"
   return experiment.Case(
     name=name,
     make=functools.partial(make, config, shape),
     flops=functools.partial(count, config, shape),
+    peers=(
+      experiment.Peer(
+        "PyTorch, plain", functools.partial(_torch, what, config, shape)
+      ),
+    ),
   )
+
+
+def _torch(what: str, config: Config, shape: tuple[int, ...]):
+  """The peer; it does what PyTorch does by default, on as many threads."""
+  try:
+    from kd_jax.methods.kd3 import plain_torch
+  except ImportError as error:
+    raise ImportError("PyTorch is not installed") from error
+  return getattr(plain_torch, what)(config, shape, CLASSES, IMAGES)
 
 
 CASES = (
@@ -194,5 +209,6 @@ CASES = (
       (32, 32, 3),
     ),
     accelerator=True,
+    peers=(),  # The peer is written for the CPU.
   ),
 )

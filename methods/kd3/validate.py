@@ -1,6 +1,8 @@
 """What a configuration may say."""
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -33,6 +35,7 @@ _RANGES = (
   ("data.quota", 1, _MOST),
   ("data.halves", 0, math.inf),
   ("data.max_shift", 0, math.inf),
+  ("data.image_size", 0, 2**14),
   ("select.count", 1, math.inf),
   ("select.p_cutoff", 0.0, 1.0),
   ("loss.feature_weight", 0.0, math.inf),
@@ -46,6 +49,10 @@ _RANGES = (
   ("loss.temperature", _ABOVE_0, math.inf),
   ("loss.embedding", 1, 2**16),
   ("loss.projector_factor", 1, math.inf),
+  ("generator.latent", 1, 2**16),
+  ("generator.balance_weight", 0.0, math.inf),
+  ("generator.activation_weight", 0.0, math.inf),
+  ("generator.learning_rate", _ABOVE_0, math.inf),
   ("teacher_steps", 1, _MOST),
   ("epochs", 1, math.inf),
   ("epoch_steps", 1, math.inf),
@@ -118,7 +125,7 @@ def check(config: Any) -> None:
     raise UsageError("loss.cross is a contrast, and loss.mix is none")
   embedded = ("digits_0_4", "shifted_digits")
   given = (data.original, data.web)
-  if given != embedded and set(given) & set(embedded):
+  if data.original and given != embedded and set(given) & set(embedded):
     raise UsageError(
       "data.original and data.web go together: give your own for both, or "
       "neither"
@@ -133,7 +140,8 @@ def check(config: Any) -> None:
       raise UsageError(f"{name}.widths and {name}.strides differ in length")
     if not all(1 <= n <= _WIDEST for n in (*net.widths, *net.strides)):
       raise UsageError(f"{name}.widths and {name}.strides are 1 to {_WIDEST}")
-  _check_projector(config.teacher, loss.projector_factor)
+  if not config.teacher.file:
+    _check_projector(config.teacher, loss.projector_factor)
   if config.epochs * config.epoch_steps > _MOST:
     raise UsageError(f"epochs times epoch_steps must be at most {_MOST}")
   for name in ("optim", "teacher_optim"):
@@ -145,7 +153,7 @@ def check(config: Any) -> None:
 def _check_projector(teacher: Any, factor: int) -> None:
   channels = teacher.widths[-1]
   if teacher.name != "small_cnn":
-    channels = _channels(teacher.name)
+    channels = _channels(backbones.NAMES[teacher.name])
   if factor > channels:
     raise UsageError(
       f"loss.projector_factor is {factor}; the teacher's features have "
@@ -153,10 +161,11 @@ def _check_projector(teacher: Any, factor: int) -> None:
     )
 
 
-def _channels(name: str) -> int:
+@functools.cache
+def _channels(make: Callable[..., Any]) -> int:
   """How many channels a network's last feature map has."""
   x = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-  net = backbones.create(name, 1)
+  net = make(num_classes=1)
   made = jax.eval_shape(
     lambda x: net.init_with_output(jax.random.key(0), x, train=False)[0], x
   )
