@@ -162,6 +162,9 @@ PRESETS = {
       ("ote_k2", "first.learning_rate", 2e-2),
       ("ote_k2", "first.margin", 4.0),
       ("ote_no_scale", "first.learning_rate", 2e-2),
+      ("ote_more", "second.learning_rate", 1e-3),
+      ("rotate_more", "second.learning_rate", 1e-3),
+      ("gc_rotate", "second.learning_rate", 1e-3),
     ),
   ),
   # The claim in miniature: real, and most of its test triples are N-N.
