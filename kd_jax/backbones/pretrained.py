@@ -21,7 +21,7 @@ from kd_jax.backbones.resnet import ResNet
 from kd_jax.errors import UsageError
 
 _BLOCK = re.compile(r"layer(\d+)\.(\d+)\.(.+)")
-_OURS = re.compile(r"stage_(\d+)_block_\d+")
+_OURS = re.compile(r"stage_(\d+)_block_(\d+)")
 _PART = re.compile(r"(conv|bn)(\d+)")
 _BATCH_NORM = {
   "weight": ("params", "scale"),
@@ -60,6 +60,46 @@ def load_resnet(
     at[where[-1]] = jnp.asarray(_transposed(value), jnp.float32)
   _compare(module, variables, tensors["conv1.weight"].shape[1], path)
   return module, variables
+
+
+def save_resnet(
+  path: str | os.PathLike[str], variables: Mapping[str, Any]
+) -> None:
+  """Writes a residual network's weights under torchvision's names.
+
+  Args:
+    path: the `.safetensors` file.
+    variables: "params" and "batch_stats" of a `ResNet`.
+  """
+  found = {}
+  for collection in ("params", "batch_stats"):
+    leaves = jax.tree_util.tree_leaves_with_path(variables[collection])
+    for where, leaf in leaves:
+      *layers, parameter = [step.key for step in where]
+      value = np.asarray(leaf)
+      if value.ndim == 4:
+        value = value.transpose(3, 2, 0, 1)
+      found[_their_name(layers, parameter)] = (
+        value.T if value.ndim == 2 else value
+      )
+  safetensors.save(path, found)
+
+
+def _their_name(layers: list[str], parameter: str) -> str:
+  leaf = {"kernel": "weight", "scale": "weight", "bias": "bias"}.get(
+    parameter, f"running_{parameter}"
+  )
+  *above, part = layers
+  if part == "head":
+    return f"fc.{leaf}"
+  kind, _, place = part.replace("norm", "bn").partition("_")
+  if place == "init":
+    return f"{kind}1.{leaf}"
+  match = _OURS.fullmatch(above[0])
+  at = f"layer{int(match[1]) + 1}.{match[2]}"
+  if place == "proj":
+    return f"{at}.downsample.{int(kind == 'bn')}.{leaf}"
+  return f"{at}.{kind}{int(place) + 1}.{leaf}"
 
 
 def resnet_like(params: Mapping[str, Any], **fields: Any) -> nn.Module:

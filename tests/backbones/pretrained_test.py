@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from safetensors_files import packed
 
-from kd_jax.backbones import load_resnet
+from kd_jax import safetensors
+from kd_jax.backbones import load_resnet, resnet_like, save_resnet
 from kd_jax.errors import UsageError
 
 
@@ -112,6 +113,19 @@ def test_gives_the_outputs_of_the_plain_network(tmp_path, stem):
   apply = jax.jit(functools.partial(module.apply, train=False))
   got = apply(variables, x.transpose(0, 2, 3, 1)).logits
   np.testing.assert_allclose(got, _forward(weights, x), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("stem", [3, 7])
+def test_saves_what_it_loads(tmp_path, stem):
+  weights = _weights(stem)
+  module, variables = load_resnet(_file(tmp_path / "w.safetensors", weights))
+  save_resnet(tmp_path / "again.safetensors", variables)
+  again = safetensors.load(tmp_path / "again.safetensors")
+  kept = {k: v for k, v in weights.items() if "num_batches" not in k}
+  assert set(again) == set(kept)
+  for name, value in kept.items():
+    np.testing.assert_array_equal(again[name], value)
+  assert resnet_like(variables["params"]) == module
 
 
 @pytest.mark.parametrize(
