@@ -15,7 +15,7 @@ from kd_jax import experiment, flops
 from kd_jax.datasets import pipeline
 from kd_jax.methods.kd3 import model, selection, state, steps
 from kd_jax.methods.kd3.arms import PRESETS
-from kd_jax.methods.kd3.config import Config, NetConfig
+from kd_jax.methods.kd3.config import Config, NetConfig, TeacherConfig
 from kd_jax.methods.kd3.train import fused
 
 SMALL = PRESETS["small"]
@@ -25,7 +25,7 @@ IMAGES = 1024
 
 def _resnet(batch_size):
   return Config(
-    teacher=NetConfig("resnet34"),
+    teacher=TeacherConfig("resnet34"),
     student=NetConfig("resnet18"),
     batch_size=batch_size,
   )

@@ -41,6 +41,9 @@ class DataConfig:
     flip: whether they are mirrored at random too.
     crop: whether web images are cut out and resized at random, as the paper
       does (area .08 to 1, aspect 3/4 to 4/3), rather than shifted.
+    streamed: web images stay on the host, and go to the devices batch by batch:
+      "auto" does so if they take more than 40 % of a device's memory (4 GB on a
+      CPU), "always" or "never". Selections and bits are the same.
     image_size: height and width that a folder of web images is resized to if
       there are no original images; 0 takes the size of its first one.
   """
@@ -59,6 +62,7 @@ class DataConfig:
   max_shift: int = 1
   flip: bool = False
   crop: bool = False
+  streamed: str = "auto"
   image_size: int = 0
 
 

@@ -1,5 +1,6 @@
 """KD^3 as phases: a teacher, the web it is asked about, a student per arm."""
 
+import dataclasses
 import functools
 import math
 import os
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import backbones, experiment
-from kd_jax.datasets import pipeline
+from kd_jax.datasets import hosted, pipeline
 from kd_jax.errors import UsageError
 from kd_jax.methods.kd3 import (
   dafl,
@@ -61,10 +62,24 @@ def phases(
   if not config.data.original and "original" not in data:
     _check_alone(config, data)
   found = tables.load(config.data, config.seed, data, say)
+  found = _hosted(config, found)
   given = bool(config.teacher.file)
   first = given_teacher if given else teacher_phase
   shared = [first(config, found), web_phase(config, found)]
   return shared + [student_phase(config, arm, found) for arm in config.arms]
+
+
+def _hosted(config: Config, found: tables.Tables) -> tables.Tables:
+  """Leaves the web on the host if it is too large for a device."""
+  image, how = found.web["image"], config.data.streamed
+  if how == "never" or (how == "auto" and hosted.fits(image.nbytes)):
+    return found
+  if found.quota:
+    raise UsageError(
+      "data.streamed is always: the embedded web is not streamed"
+    )
+  web = {**found.web, "image": hosted.Hosted(image)}
+  return dataclasses.replace(found, web=web)
 
 
 def _check_alone(config: Config, data: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ _CHOICES = {
   # A live view: networks of one's own join it.
   "teacher.name": backbones.NAMES.keys(),
   "student.name": backbones.NAMES.keys(),
+  "data.streamed": ("auto", "always", "never"),
   "select.rule": ("classwise", "fixed", "top_k", "random", "all", "none"),
   "select.blend": ("schedule", "teacher", "student"),
   "loss.classifier": ("shared", "own"),

@@ -1,5 +1,6 @@
 """A teacher and images of one's own, and the presets of full size."""
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -186,3 +187,37 @@ def data_of_digits(tmp_path):
   image = rng.integers(0, 256, (20, 12, 12, 1)).astype(np.uint8)
   np.savez(tmp_path / "twelve.npz", image=image, label=np.arange(20) % 2)
   return tmp_path / "twelve.npz"
+
+
+def test_a_streamed_web_gives_the_same_run(own, tmp_path):
+  """Selection and training over images that stay on the host."""
+  given = {
+    "data.original": str(own / "task.npz"),
+    "data.web": str(own / "web.npz"),
+    "data.val_images": 8,
+    "teacher.widths": (4,),
+    "teacher.strides": (4,),
+    "student.widths": (4,),
+    "student.strides": (4,),
+  }
+  small = {k: v for k, v in SMALL.items() if k[:7] != "student"} | given
+  runs = [
+    kd_jax.train(
+      "kd3",
+      "tiny",
+      workdir=tmp_path / how,
+      quiet=True,
+      arms=("kd3",),
+      **small,
+      **{"data.streamed": how},
+    )
+    for how in ("never", "always")
+  ]
+  products = [run.products["kd3.student"] for run in runs]
+  for a, b in zip(*map(jax.tree.leaves, products), strict=True):
+    np.testing.assert_array_equal(a, b)
+  assert runs[0].metrics == runs[1].metrics
+  with pytest.raises(UsageError, match="the embedded web is not streamed"):
+    kd_jax.train(
+      "kd3", "tiny", workdir=tmp_path / "e", **{"data.streamed": "always"}
+    )
