@@ -13,7 +13,7 @@ from kd_jax.errors import Interrupted, NonFiniteError, UsageError
 USAGE = """\
 kd-jax: papers' methods in JAX, each with its baselines and its claims.
 
-  kd-jax list [--losses]                        methods, presets, data; losses
+  kd-jax list [--losses [--markdown]]           methods, presets, data; losses
   kd-jax train METHOD [PRESET] [--field value]  runs a method and its baselines
       --workdir DIR   its folder; the same command goes on from where it stopped
       --tensorboard   event files too      --quiet   no progress
@@ -170,11 +170,18 @@ def _configured(names: list[str], left: list[str]) -> tuple[Any, str, Any]:
 
 
 def _list(words: list[str]) -> None:
-  _, options, left = _split(words, (0, 0), losses=bool)
+  _, options, left = _split(words, (0, 0), losses=bool, markdown=bool)
   _nothing_left(left)
   from kd_jax import listing
 
-  print(listing.losses() if options else listing.methods(), end="")
+  if "markdown" in options and "losses" not in options:
+    raise UsageError("--markdown goes with --losses")
+  if "markdown" in options:
+    from kd_jax.losses import catalog
+
+    print(catalog.page(), end="")
+  else:
+    print(listing.losses() if options else listing.methods(), end="")
 
 
 def _train(words: list[str]) -> None:

@@ -1,14 +1,14 @@
 """Networks that two or more methods use, as flax.linen modules.
 
 Each one's `__call__(x, *, train, where=None)` returns `Features`; `create`
-makes one by name, `load_resnet` one with the weights of a file; `tap` reads
-activations out of any module.
+makes one by name, `register` names one of your own, `load_resnet` makes one
+with the weights of a file; `tap` reads activations out of any module.
 """
 
 from kd_jax.backbones.cnn import SmallCNN
 from kd_jax.backbones.conv import Conv
 from kd_jax.backbones.features import Features, Head
-from kd_jax.backbones.names import NAMES, create
+from kd_jax.backbones.names import NAMES, create, register
 from kd_jax.backbones.norm import BatchNorm
 from kd_jax.backbones.pretrained import load_resnet
 from kd_jax.backbones.resnet import ResNet
@@ -28,5 +28,6 @@ __all__ = [
   "WideResNet",
   "create",
   "load_resnet",
+  "register",
   "tap",
 ]

@@ -1,6 +1,7 @@
 """The networks by name, for configurations."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -23,6 +24,8 @@ NAMES = {
   },
 }
 
+_OURS = frozenset(NAMES)
+
 
 def create(name: str, num_classes: int, **fields: Any) -> nn.Module:
   """Makes a network.
@@ -41,3 +44,21 @@ def create(name: str, num_classes: int, **fields: Any) -> nn.Module:
   if name not in NAMES:
     raise ValueError(f"no network {name!r}; there are {', '.join(NAMES)}")
   return NAMES[name](num_classes=num_classes, **fields)
+
+
+def register(name: str, make: Callable[..., nn.Module]) -> None:
+  """Makes a network of one's own known by a name, as ours are.
+
+  Args:
+    name: what configurations will call it; it may replace an earlier one of
+      one's own, but none of ours.
+    make: makes the module from `num_classes`, `axis_name` and `dtype`. Its
+      `__call__(x, *, train, where=None)` returns `Features`, which a last layer
+      `Head(num_classes, name="head")` gives.
+
+  Raises:
+    ValueError: if the name is one of ours.
+  """
+  if name in _OURS:
+    raise ValueError(f"the network {name!r} is one of ours; take another name")
+  NAMES[name] = make

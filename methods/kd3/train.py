@@ -207,7 +207,10 @@ def apply(
   parts = ("backbone", "projector")
   variables = {
     "params": {k: product["params"][k] for k in parts},
-    "batch_stats": {k: product["batch_stats"][k] for k in parts},
+    # A backbone of the user's own may have none.
+    "batch_stats": {
+      k: v for k, v in product["batch_stats"].items() if k in parts
+    },
     "teacher": {"params": {"head": product["teacher"]["params"]["head"]}},
   }
 

@@ -3,6 +3,9 @@
 import math
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from kd_jax import backbones, fields
 from kd_jax.errors import UsageError
 
@@ -10,8 +13,9 @@ _MOST = 2**31 - 1  # Steps and rows are int32.
 _ABOVE_0 = 1e-12
 _WIDEST = 2**14
 _CHOICES = {
-  "teacher.name": tuple(backbones.NAMES),
-  "student.name": tuple(backbones.NAMES),
+  # A live view: networks of one's own join it.
+  "teacher.name": backbones.NAMES.keys(),
+  "student.name": backbones.NAMES.keys(),
   "select.rule": ("classwise", "fixed", "top_k", "random", "all", "none"),
   "select.blend": ("schedule", "teacher", "student"),
   "loss.classifier": ("shared", "own"),
@@ -141,10 +145,19 @@ def check(config: Any) -> None:
 def _check_projector(teacher: Any, factor: int) -> None:
   channels = teacher.widths[-1]
   if teacher.name != "small_cnn":
-    net = backbones.create(teacher.name, 1)
-    channels = net.width * 2 ** (len(net.blocks) - 1)
+    channels = _channels(teacher.name)
   if factor > channels:
     raise UsageError(
       f"loss.projector_factor is {factor}; the teacher's features have "
       f"{channels} channels to divide"
     )
+
+
+def _channels(name: str) -> int:
+  """How many channels a network's last feature map has."""
+  x = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+  net = backbones.create(name, 1)
+  made = jax.eval_shape(
+    lambda x: net.init_with_output(jax.random.key(0), x, train=False)[0], x
+  )
+  return made.feature_map.shape[-1]

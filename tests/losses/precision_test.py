@@ -4,6 +4,7 @@ A loss that is not in the table fails `test_every_loss_is_here`.
 """
 
 import functools
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from kd_jax import losses
-from kd_jax.losses.catalog import catalog, describe
+from kd_jax.losses.catalog import catalog, describe, page
 
 RNG = np.random.default_rng(3)
 X, Y = RNG.normal(size=(2, 4, 3)).astype(np.float32)
@@ -217,6 +218,17 @@ def test_catalog_reads_the_docstrings():
     info.signature == "noisy_nll(logits, transition, labels, *, where=None)"
   )
   assert all(i.summary.endswith(".") for i in by_name.values())
+  assert (
+    info.shapes
+    == "logits (b c), transition (c c), labels (b), where (b) -> (b)"
+  )
+  assert "optax's cross-entropy" in info.checked
+
+
+def test_the_page_of_losses_is_what_the_command_prints():
+  path = pathlib.Path(__file__).parents[2] / "LOSSES.md"
+  said = "kd-jax list --losses --markdown > LOSSES.md writes it anew"
+  assert path.read_text() == page(), said
 
 
 @pytest.mark.parametrize("missing", ["Equation", "Source"])
