@@ -163,12 +163,30 @@ def test_half_precision_is_computed_in_float32():
   np.testing.assert_array_equal(y, exact.astype(jnp.bfloat16))
 
 
-def test_winograds_tiles_by_hand():
-  """A tile of 4x4 whose outputs are sums of its windows."""
-  x = jnp.arange(16.0).reshape(1, 4, 4, 1)
-  ones = jnp.ones((3, 3, 1, 1))
-  y = winograd.forward(x, ones, ((0, 0), (0, 0)))
-  np.testing.assert_allclose(y[0, :, :, 0], [[45, 54], [81, 90]])
+TILES = [winograd.TWO, winograd.FOUR]
+
+
+@pytest.mark.parametrize("tile", TILES, ids=lambda tile: f"of {tile.m}")
+def test_a_tile_along_an_axis_is_exact(tile):
+  """In double precision, against the sums of three that it stands for."""
+  draw = np.random.default_rng(1)
+  x, w = draw.standard_normal(tile.m + 2), draw.standard_normal(3)
+  y = tile.outputs @ ((tile.kernels @ w) * (tile.inputs @ x))
+  np.testing.assert_allclose(y, np.correlate(x, w, "valid"), rtol=1e-12)
+
+
+@pytest.mark.parametrize("tile", TILES, ids=lambda tile: f"of {tile.m}")
+@pytest.mark.parametrize(
+  "padding", [((1, 1), (1, 1)), ((2, 0), (0, 1))], ids=str
+)
+def test_tiles_are_the_compilers(tile, padding):
+  """Also for images that they do not divide."""
+  x, kernel = arrays((7, 10), 5, 6, 3, {})
+  native = functools.partial(convolve, padding=padding, native=True)
+  y, back = jax.vjp(native, x, kernel)
+  dy = jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)
+  close(winograd.forward(x, kernel, padding, tile), y)
+  close(winograd.gradients(x, kernel, dy, padding, tile), back(dy))
 
 
 @pytest.mark.parametrize("mode", ["pmap", "shard_map"])

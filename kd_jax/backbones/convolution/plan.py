@@ -13,8 +13,8 @@ from kd_jax.backbones.convolution import depthwise, taps, winograd
 # Below these Winograd's transforms cost more than its products save.
 CHANNELS = 64
 SIDE = 8
-# Below it windows are narrow rows, and the compiler's own forward pass wins.
-FEW = 16
+# Above it they do, as products with matrices of the image's length.
+LONG = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Geometry:
     dy: Float[Array, "b *out f"],
   ) -> tuple[Float[Array, "b *space c"], Float[Array, "*size g f"]]:
     """The compiler's gradients of `sum(dy * native(x, kernel))`."""
-    return jax.vjp(self.native, x, kernel)[1](dy)
+    return _transposed(self.native, x, kernel, dy)
 
   def native_input_gradient(
     self,
@@ -105,18 +105,18 @@ def choose(
       functools.partial(winograd.gradients, padding=how.padding),
     )
   steps = {"strides": how.strides, "padding": how.padding}
-  spread = functools.partial(taps.forward, dilation=how.dilation, **steps)
   close, straight = how.dilation == (1, 1), max(how.strides) == 1
+  forward = (
+    how.native
+    if close
+    else functools.partial(taps.forward, dilation=how.dilation, **steps)
+  )
   if straight:
-    forward = how.native if close else spread
     backward = functools.partial(_turned, how)
+  elif close:
+    backward = functools.partial(taps.input_gradient, size=image[:2], **steps)
   else:
-    forward = how.native if close and kernel[2] < FEW else spread
-    backward = (
-      functools.partial(taps.input_gradient, size=image[:2], **steps)
-      if close
-      else functools.partial(how.native_input_gradient, space=image[:2])
-    )
+    backward = functools.partial(how.native_input_gradient, space=image[:2])
 
   def gradients(x, k, dy):
     in_kernel = taps.filter_gradient(
@@ -152,6 +152,7 @@ def _fits_winograd(how, image, kernel) -> bool:
     how.strides == how.dilation == (1, 1)
     and kernel[:2] == (3, 3)
     and min(image[:2]) >= SIDE
+    and max(image[:2]) <= LONG
     and min(kernel[2:]) >= CHANNELS
     and all(max(pair) < 3 for pair in how.padding)
   )
@@ -164,6 +165,13 @@ def _depthwise(how) -> Statements:
     return depthwise.forward(x, k, how.strides, how.padding, how.dilation)
 
   def gradients(x, k, dy):
-    return jax.vjp(forward, x, k)[1](dy)
+    return _transposed(forward, x, k, dy)
 
   return Statements(forward, gradients)
+
+
+def _transposed(convolution, x, kernel, dy):
+  """The gradients of a function that is linear in either argument."""
+  in_x = jax.linear_transpose(lambda x: convolution(x, kernel), x)
+  in_kernel = jax.linear_transpose(lambda k: convolution(x, k), kernel)
+  return in_x(dy)[0], in_kernel(dy)[0]
