@@ -8,13 +8,11 @@ from collections.abc import Callable
 import jax
 from jaxtyping import Array, Float
 
-from kd_jax.backbones.convolution import depthwise, taps, winograd
+from kd_jax.backbones.convolution import blocks, depthwise, taps, winograd
 
 # Below these Winograd's transforms cost more than its products save.
 CHANNELS = 64
 SIDE = 8
-# Above it they do, as products with matrices of the image's length.
-LONG = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,10 +98,7 @@ def choose(
   if how.groups > 1:
     return _depthwise(how)
   if _fits_winograd(how, image, kernel):
-    return Statements(
-      functools.partial(winograd.forward, padding=how.padding),
-      functools.partial(winograd.gradients, padding=how.padding),
-    )
+    return _winograd(how, image)
   steps = {"strides": how.strides, "padding": how.padding}
   close, straight = how.dilation == (1, 1), max(how.strides) == 1
   forward = (
@@ -152,9 +147,22 @@ def _fits_winograd(how, image, kernel) -> bool:
     how.strides == how.dilation == (1, 1)
     and kernel[:2] == (3, 3)
     and min(image[:2]) >= SIDE
-    and max(image[:2]) <= LONG
     and min(kernel[2:]) >= CHANNELS
     and all(max(pair) < 3 for pair in how.padding)
+  )
+
+
+def _winograd(how, image) -> Statements:
+  if max(image[:2]) <= blocks.SIDE:
+    return Statements(
+      functools.partial(winograd.forward, padding=how.padding),
+      functools.partial(winograd.gradients, padding=how.padding),
+    )
+  return Statements(
+    functools.partial(blocks.forward, winograd.forward, padding=how.padding),
+    functools.partial(
+      blocks.gradients, winograd.gradients, padding=how.padding
+    ),
   )
 
 
