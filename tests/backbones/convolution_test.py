@@ -8,7 +8,7 @@ import pytest
 
 from kd_jax import accel
 from kd_jax.backbones import convolution
-from kd_jax.backbones.convolution import chunks, convolve, winograd
+from kd_jax.backbones.convolution import chunks, convolve, plan, winograd
 
 # (space, channels, features, kernel, and what differs from the defaults)
 SHAPES = [
@@ -37,6 +37,15 @@ SHAPES = [
   ((5, 4, 5), 4, 5, 3, {"strides": 2, "padding": 1}),
   ((37, 9), 64, 64, 3, {"padding": ((1, 0), (1, 2))}),
 ]
+
+
+@pytest.fixture(autouse=True)
+def few_tiles_will_do(monkeypatch):
+  """So that two images take the way of a training batch."""
+  monkeypatch.setattr(plan, "TILES", 1)
+  convolution._products.cache_clear()
+  yield
+  convolution._products.cache_clear()
 
 
 def arrays(space, c, f, k, how, members=()):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import string
 from collections.abc import Callable
 
@@ -10,9 +11,11 @@ from jaxtyping import Array, Float
 
 from kd_jax.backbones.convolution import blocks, depthwise, taps, winograd
 
-# Below these Winograd's transforms cost more than its products save.
+# Below these Winograd's transforms cost more than its products save: the
+# inputs' want many features, the kernel's many tiles.
 CHANNELS = 64
-SIDE = 8
+TILES = 64
+SIDE = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +84,13 @@ class Statements:
 
 
 def choose(
-  how: Geometry, image: tuple[int, ...], kernel: tuple[int, ...]
+  how: Geometry, shape: tuple[int, ...], kernel: tuple[int, ...]
 ) -> Statements:
   """The fastest statements that were found for a shape, on the CPU.
 
   Args:
     how: the geometry.
-    image: the shape of an input, (h, w, c).
+    shape: the inputs', (b, h, w, c).
     kernel: the kernel's, (kh, kw, c over groups, f).
 
   Returns:
@@ -97,7 +100,8 @@ def choose(
     return Statements(how.native, how.native_gradients)
   if how.groups > 1:
     return _depthwise(how)
-  if _fits_winograd(how, image, kernel):
+  image = shape[1:]
+  if _fits_winograd(how, shape, kernel):
     return _winograd(how, image)
   steps = {"strides": how.strides, "padding": how.padding}
   close, straight = how.dilation == (1, 1), max(how.strides) == 1
@@ -142,11 +146,14 @@ def _turned(how: Geometry, dy, kernel):
   return taps.forward(dy, turned, (1, 1), padding, how.dilation)
 
 
-def _fits_winograd(how, image, kernel) -> bool:
+def _fits_winograd(how, shape, kernel) -> bool:
+  images, *space, _ = shape
+  tiles = images * math.prod(-(-n // winograd.FOUR.m) for n in space)
   return (
     how.strides == how.dilation == (1, 1)
     and kernel[:2] == (3, 3)
-    and min(image[:2]) >= SIDE
+    and min(space) >= SIDE
+    and tiles >= TILES
     and min(kernel[2:]) >= CHANNELS
     and all(max(pair) < 3 for pair in how.padding)
   )
