@@ -62,7 +62,7 @@ def close(tree, other):
     jax.tree.leaves(tree), jax.tree.leaves(other), strict=True
   ):
     assert got.shape == expected.shape
-    atol = 3e-6 * np.abs(expected).max()
+    atol = 6e-6 * np.abs(expected).max()
     np.testing.assert_allclose(got, expected, rtol=0, atol=atol)
 
 
