@@ -60,11 +60,6 @@ def phases(
   return shared + [student_phase(config, arm, found) for arm in config.arms]
 
 
-def fused() -> bool:
-  """Whether steps may be fused: convolutions in a loop are slow on a CPU."""
-  return jax.default_backend() != "cpu"
-
-
 def teacher_phase(config: Config, found: tables.Tables) -> experiment.Phase:
   """The teacher on the original task.
 
@@ -86,7 +81,6 @@ def teacher_phase(config: Config, found: tables.Tables) -> experiment.Phase:
     data=found.train,
     product=lambda s: {"params": s.params, **s.model_state},
     evaluations=_evaluations(config, found, model.teacher_predict),
-    fused=fused(),
     batch_size=config.batch_size,
   )
 
@@ -172,7 +166,6 @@ def student_phase(
     product=_product,
     evaluations=evaluations,
     epoch=epoch,
-    fused=fused(),
     batch_size=config.batch_size,
   )
 
