@@ -141,8 +141,7 @@ def check(config: Any) -> None:
 def _check_projector(teacher: Any, factor: int) -> None:
   channels = teacher.widths[-1]
   if teacher.name != "small_cnn":
-    net = backbones.create(teacher.name, 1)
-    channels = net.width * 2 ** (len(net.blocks) - 1)
+    channels = backbones.channels(teacher.name)
   if factor > channels:
     raise UsageError(
       f"loss.projector_factor is {factor}; the teacher's features have "
