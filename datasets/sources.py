@@ -73,14 +73,24 @@ def load(
     raise DataError(f"there is no folder {spec}: {error}") from None
   if path.suffix == ".npz":
     return _arrays(_npz(path), split, str(path), labelled, classes)
-  if _is_path(spec):
+  if is_path(spec):
     arrays = _folder(path, split, labelled, image_size, say)
     return check(arrays, where=str(path), labelled=labelled, classes=classes)
   return _named(spec, split, labelled, classes, say)
 
 
-def _is_path(spec: str) -> bool:
-  """A name wins over a folder of that name; ./NAME is the folder."""
+def is_path(spec: str) -> bool:
+  """Whether a user's data is a file or folder of theirs, and not a name.
+
+  Args:
+    spec: what `load` takes.
+
+  Returns:
+    True for an `.npz`, and for a folder. A name wins over a folder of that
+    name; ./NAME is the folder.
+  """
+  if spec.endswith(".npz"):
+    return True
   if catalog.is_embedded(spec):
     return False
   return spec.startswith((".", "~", os.sep)) or Path(spec).is_dir()

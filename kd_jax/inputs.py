@@ -14,7 +14,7 @@ import hashlib
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from kd_jax import fields, workdirs
@@ -64,7 +64,8 @@ def find(
   Raises:
     UsageError: if a file cannot be read.
   """
-  given, recorded = paths(method, config, data), workdirs.digests(workdir)
+  recorded = workdirs.digests(workdir)
+  given = paths(method, config, data, recorded)
   found, copies = {}, {}
   for field, written in given.items():
     found[field], wanted = digest(written), recorded.get(field)
@@ -76,14 +77,19 @@ def find(
 
 
 def paths(
-  method: Method, config: Config, data: Mapping[str, Any]
+  method: Method,
+  config: Config,
+  data: Mapping[str, Any],
+  recorded: Collection[str],
 ) -> dict[str, str]:
   """The user's files and folders that a run reads.
 
   Args:
     method: the method.
     config: the configuration.
-    data: the user's own data by role.
+    data: the user's own data by role. A word there is a path if it was one when
+      the run was made, or is one now; other words are names of data sets.
+    recorded: the fields that were paths when the run was made.
 
   Returns:
     Paths as they were written, by field; those of a role by "data.ROLE", which
@@ -92,7 +98,8 @@ def paths(
   roles = {
     f"data.{role}": os.fspath(value)
     for role, value in data.items()
-    if isinstance(value, str | os.PathLike) and _place(value).exists()
+    if isinstance(value, str | os.PathLike)
+    and (f"data.{role}" in recorded or _place(value).exists())
   }
   given = {f"data.{role}" for role in data}
   own = method.files(config) if method.files else {}
@@ -220,7 +227,7 @@ def refuse_changed(
     UsageError: names the first one that is gone or has changed.
   """
   recorded = workdirs.digests(workdir)
-  for field, path in paths(method, config, data).items():
+  for field, path in paths(method, config, data, recorded).items():
     now = digest(path)
     if now != recorded.get(field, now):
       what = "is gone" if now is None else "holds something else now"

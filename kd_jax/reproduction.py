@@ -209,12 +209,14 @@ def arms_table(method: Method, found: Mapping[tuple[str, str], Any]) -> str:
     return f"{arm_values['mean']:.4f} ± {arm_values['sd'] or 0:.4f}"
 
   names = list(dict.fromkeys(arm for arm, metric in found))
+  # Not those that none of these arms has a number for.
+  metrics = [m for m in method.headline if any((n, m) in found for n in names)]
   rows = [
-    [name, *[cell(name, m) for m in method.headline]]
+    [name, *[cell(name, m) for m in metrics]]
     for name in names
-    if any((name, m) in found for m in method.headline)
+    if any((name, m) in found for m in metrics)
   ]
-  header = ["arm", *method.headline.values()]
+  header = ["arm", *[method.headline[m] for m in metrics]]
   return report.render("mean ± sd over seeds", header, rows)
 
 

@@ -150,6 +150,10 @@ def test_a_path_by_role_is_told_by_its_content_too(tmp_path):
   assert kd_jax.evaluate(METHOD, run.workdir) == dict(run.metrics)
   with pytest.raises(UsageError, match=r"\(data\.table\) holds something else"):
     kd_jax.evaluate(METHOD, run.workdir, {"table": table})
+  os.remove(table)
+  assert kd_jax.evaluate(METHOD, run.workdir) == dict(run.metrics)
+  again = train(tmp_path / "run", "", data={"table": table})
+  assert again.metrics == run.metrics
 
 
 def test_a_missing_file_is_the_methods_to_refuse(tmp_path):

@@ -12,6 +12,7 @@
 - in Python, a `Graph` of your own.
 """
 
+import difflib
 import os
 import re
 from pathlib import Path
@@ -126,8 +127,10 @@ def _path(source: str, seed: int) -> Graph:
     return read_folder(path)
   if path.is_file() or _FILE.fullmatch(source):
     return read_file(path, seed=seed)
-  known = ", ".join([*catalog.graphs(), GENERATED])
+  known = [*catalog.graphs(), GENERATED]
+  close = difflib.get_close_matches(source, known, n=1)
+  hint = f"did you mean {close[0]}? There" if close else "there"
   raise DataError(
-    f"there is no graph {source!r}; there is: {known}, or the path of a folder "
-    "with train.txt, valid.txt and test.txt, or of one .tsv file"
+    f"there is no graph {source!r}; {hint} is: {', '.join(known)}, or the path "
+    "of a folder with train.txt, valid.txt and test.txt, or of one .tsv file"
   )

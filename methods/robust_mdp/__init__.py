@@ -31,7 +31,7 @@ METHOD = Method(
   "CliffWalking and Taxi of gymnasium (MIT); or your own: --environment X.npz",
   arms={
     "algorithm_1": "samples of every pair, eta kept between outer steps",
-    "algorithm_2": "one trajectory, clipped (on the ring, not the chain)",
+    "algorithm_2": "one trajectory, clipped (the ring in place of the chain)",
     "plug_in": "exact solution of an estimated kernel",
     "revi": "plug_in in the constrained form (REVI), chi-square",
     "revi_kl": "the same with KL",
@@ -67,8 +67,11 @@ METHOD = Method(
   },
   claims=CLAIMS,
   reproduce_arms=REPRODUCED,
-  # Paper's settings, but for the ascent on the constrained dual.
-  settings_tried={**dict.fromkeys(REPRODUCED, 1), "constrained": 14},
+  # The paper's settings where it has any; kl and l1: steps anew, or falling.
+  settings_tried={
+    **dict.fromkeys(REPRODUCED, 1),
+    **{"constrained": 14, "kl": 2, "l1": 2},
+  },
   cases=CASES,
   divided=("seeds",),
   seeds_in_run=True,

@@ -57,7 +57,9 @@ def check_fields(config: Any) -> None:
   for name, low, high in _RANGES:
     value = getattr(config, name)
     if not low <= value <= high:
-      raise UsageError(f"{name} is {value}; it must be {low:g} to {high:g}")
+      whole = isinstance(high, int)
+      ends = f"{low:,} to {high:,}" if whole else f"{low:g} to {high:g}"
+      raise UsageError(f"{name} is {value}; it must be {ends}")
   if config.solver == "gradients" and config.divergence == "l1":
     raise UsageError("solver gradients needs a finite conjugate; l1 has none")
   _check_lams(config.lams)

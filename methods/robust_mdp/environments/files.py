@@ -67,7 +67,8 @@ def load(path: str | pathlib.Path) -> Mdp:
 def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
   """Every array of the file by name."""
   if not path.is_file():
-    raise DataError(f"{path}: no such file; expected an .npz with P, R, gamma")
+    what = "a folder" if path.is_dir() else "no such file"
+    raise DataError(f"{path}: {what}; expected an .npz with P, R, gamma")
   try:
     if not zipfile.is_zipfile(path):
       raise ValueError("it is no zip archive")
