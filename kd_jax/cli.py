@@ -222,7 +222,7 @@ def _evaluate(words: list[str]) -> None:
     return
   found = api.evaluate(method, workdir)
   rows = [[name, report.number(value)] for name, value in found.items()]
-  print(report.render(workdir, ["metric", "value"], rows), end="")
+  _show(report.render(workdir, ["metric", "value"], rows))
 
 
 def _reproduce(words: list[str]) -> None:
@@ -234,9 +234,8 @@ def _reproduce(words: list[str]) -> None:
   method, preset, config = _configured(names, left)
   chosen = any(word.split("=")[0] == "--arms" for word in left)
   arms = config.arms if chosen else None
-  print(
-    reproduce(method, preset, config=config, arms=arms, **options).text, end=""
-  )
+  found = reproduce(method, preset, config=config, arms=arms, **options)
+  _show(found.text)
 
 
 def _benchmark(words: list[str]) -> None:
