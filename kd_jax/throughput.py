@@ -61,8 +61,8 @@ def benchmark(
     rows += time_case(
       name, case, seconds=seconds, mode=mode, profile=profile, say=say
     )
-  if json_file is not None:
-    write_json(json_file, rows)
+    if json_file is not None:  # After each: a case may take minutes.
+      write_json(json_file, rows)
   return rows
 
 

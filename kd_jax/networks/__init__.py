@@ -177,7 +177,6 @@ _LARGE = (
 )
 CASES = (
   _case("ResNet-18", "resnet18", 32, 10, 64, accelerator=False),
-  _case("ResNet-18", "resnet18", 32, 10, 64, "bfloat16", accelerator=False),
   Case(
     name="ResNet-18, 32x32, batch 64 in 4 microbatches, f32",
     make=functools.partial(train_case, "resnet18", 32, 10, 64, microbatches=4),
