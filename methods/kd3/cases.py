@@ -221,6 +221,7 @@ def _case(
     name=name,
     make=functools.partial(make, config, shape),
     flops=functools.partial(count, config, shape),
+    dtype=config.dtype,
   )
 
 
@@ -229,6 +230,19 @@ CLASSIFY = dataclasses.replace(
   teacher=NetConfig("resnet18"),
   data=dataclasses.replace(Config().data, max_shift=0),
 )
+
+
+def _paper(dtype: str) -> experiment.Case:
+  """The paper's batch and networks."""
+  config = dataclasses.replace(_resnet(1024), dtype=dtype)
+  case = _case(
+    f"kd3 step, ResNet-34 to ResNet-18, 32x32, batch 1024, {dtype}",
+    train_case,
+    train_flops,
+    config,
+    (32, 32, 3),
+  )
+  return dataclasses.replace(case, accelerator=True)
 
 
 CASES = (
@@ -251,6 +265,20 @@ CASES = (
     "kd3 step, small CNNs, 14x14", train_case, train_flops, SMALL, (14, 14, 1)
   ),
   _case(
+    "kd3 step, small CNNs, 14x14, bfloat16",
+    train_case,
+    train_flops,
+    dataclasses.replace(SMALL, dtype="bfloat16"),
+    (14, 14, 1),
+  ),
+  _case(
+    "kd3 step, small CNNs, 14x14, 4 microbatches",
+    train_case,
+    train_flops,
+    dataclasses.replace(SMALL, microbatches=4),
+    (14, 14, 1),
+  ),
+  _case(
     "kd3 selection, small CNNs, 14x14",
     select_case,
     select_flops,
@@ -264,14 +292,6 @@ CASES = (
     _resnet(8),
     (32, 32, 3),
   ),
-  dataclasses.replace(
-    _case(
-      "kd3 step, ResNet-34 to ResNet-18, 32x32, batch 1024 (the paper's)",
-      train_case,
-      train_flops,
-      _resnet(1024),
-      (32, 32, 3),
-    ),
-    accelerator=True,
-  ),
+  _paper("float32"),
+  _paper("bfloat16"),
 )

@@ -145,19 +145,9 @@ def check(config: Any) -> None:
 def _check_projector(teacher: Any, factor: int) -> None:
   channels = teacher.widths[-1]
   if teacher.name != "small_cnn":
-    channels = _channels(teacher.name)
+    channels = backbones.channels(teacher.name)
   if factor > channels:
     raise UsageError(
       f"loss.projector_factor is {factor}; the teacher's features have "
       f"{channels} channels to divide"
     )
-
-
-def _channels(name: str) -> int:
-  """How many channels a network's last feature map has."""
-  x = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-  net = backbones.create(name, 1)
-  made = jax.eval_shape(
-    lambda x: net.init_with_output(jax.random.key(0), x, train=False)[0], x
-  )
-  return made.feature_map.shape[-1]
