@@ -3,9 +3,6 @@
 import math
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from kd_jax import backbones, fields
 from kd_jax.errors import UsageError
 
