@@ -32,6 +32,22 @@ def png(image: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]) -> bytes:
   return out.getvalue()
 
 
+def jpeg(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
+  """Encodes an image with loss, as photographs are kept.
+
+  Args:
+    image: RGB, 0 to 255.
+
+  Returns:
+    A JPEG file of quality 90.
+  """
+  from PIL import Image
+
+  out = io.BytesIO()
+  Image.fromarray(image).save(out, "JPEG", quality=90)
+  return out.getvalue()
+
+
 def rgb_file(content: bytes, size: tuple[int, int], where: str) -> bytes:
   """Makes an image file one that is RGB and of a size.
 

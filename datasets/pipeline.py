@@ -63,9 +63,38 @@ def shuffled(
   return rows(state.seed, state.step, batch_size, n, slots)
 
 
+class Drawing:
+  """A step that draws its own batch from columns.
+
+  Attributes:
+    step: `(state, batch, *, axis_name) -> anything`.
+  """
+
+  def __init__(self, step: Callable[..., Any], batch_size: int, draw: Draw):
+    self.step = step
+    self._batch_size = batch_size
+    self._draw = draw
+
+  def batch(
+    self, state: Any, columns: Columns, *, axis_name: str | None = None
+  ) -> dict[str, Array]:
+    """This device's part of the batch of the state's step."""
+    slots = _slots(self._batch_size, axis_name)
+    n = _length(columns)
+    index = self._draw(state, slots, self._batch_size, n).astype(jnp.int32)
+    return _gather(columns, slots, index, jnp.ones(slots.shape, bool))
+
+  def __call__(
+    self, state: Any, columns: Columns, *, axis_name: str | None = None
+  ) -> Any:
+    """Takes the step on the batch that it draws."""
+    batch = self.batch(state, columns, axis_name=axis_name)
+    return self.step(state, batch, axis_name=axis_name)
+
+
 def from_columns(
   step: Callable[..., Any], batch_size: int, *, draw: Draw = shuffled
-) -> Callable[..., Any]:
+) -> Drawing:
   """Makes a step that draws its own batch from columns.
 
   Args:
@@ -75,20 +104,11 @@ def from_columns(
       function; a method that trains on a changing selection gives its own.
 
   Returns:
-    `(state, columns, *, axis_name=None)` with the step's results. It raises
-    ValueError if the devices do not divide the batch, or the columns disagree
-    about their length.
+    `(state, columns, *, axis_name=None)` with the step's results; its `batch`
+    is what it draws. It raises ValueError if the devices do not divide the
+    batch, or the columns disagree about their length.
   """
-
-  def drawn(state, columns, *, axis_name=None):
-    n = _length(columns)
-    slots = _slots(batch_size, axis_name)
-    index = draw(state, slots, batch_size, n).astype(jnp.int32)
-    where = jnp.ones(slots.shape, bool)
-    batch = _gather(columns, slots, index, where)
-    return step(state, batch, axis_name=axis_name)
-
-  return drawn
+  return Drawing(step, batch_size, draw)
 
 
 def over_columns(

@@ -134,8 +134,9 @@ class Phase:
     product: from the state to what is kept; pure.
     evaluations: measures of the product by name ("test").
     epoch: what happens between stretches of steps.
-    fused: whether steps are fused into one dispatch. A step that trains a
-      convolution must not be on the CPU (see `accel.one_step`).
+    fused: whether steps are fused into one dispatch. On the CPU a step that
+      trains the compiler's own convolution must not be (see `accel.one_step`);
+      one of `backbones.Conv` may.
     batch_size: examples per step, for the rates.
     split: for states that are too large, or hold too many members, for one
       device: from the state to a tree of bools with its structure, true where

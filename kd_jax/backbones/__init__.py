@@ -9,7 +9,7 @@ out of any module.
 from kd_jax.backbones.cnn import SmallCNN
 from kd_jax.backbones.conv import Conv
 from kd_jax.backbones.features import Features, Head
-from kd_jax.backbones.names import NAMES, create, register
+from kd_jax.backbones.names import NAMES, channels, create, register
 from kd_jax.backbones.norm import BatchNorm
 from kd_jax.backbones.pretrained import load_resnet, resnet_like, save_resnet
 from kd_jax.backbones.resnet import ResNet
@@ -27,6 +27,7 @@ __all__ = [
   "ResNet",
   "SmallCNN",
   "WideResNet",
+  "channels",
   "create",
   "load_resnet",
   "register",

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
 from kd_jax.backbones import cnn, resnet, vgg, wide
 
@@ -17,6 +19,7 @@ NAMES = {
   "resnet18": resnet.resnet18,
   "resnet18_half": resnet.resnet18_half,
   "resnet34": resnet.resnet34,
+  "resnet50": resnet.resnet50,
   **{f"vgg{n}": getattr(vgg, f"vgg{n}") for n in (8, 11, 13, 16, 19)},
   **{
     f"wrn_{d}_{k}": functools.partial(wide.WideResNet, depth=d, widen=k)
@@ -62,3 +65,22 @@ def register(name: str, make: Callable[..., nn.Module]) -> None:
   if name in _OURS:
     raise ValueError(f"the network {name!r} is one of ours; take another name")
   NAMES[name] = make
+
+
+def channels(name: str) -> int:
+  """The channels of a network's last feature map.
+
+  Args:
+    name: one of NAMES.
+
+  Returns:
+    How many its classifier reads.
+  """
+  x = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+  found = jax.eval_shape(
+    lambda x: create(name, 1).init_with_output(
+      jax.random.key(0), x, train=False
+    )[0],
+    x,
+  )
+  return found.pooled.shape[-1]

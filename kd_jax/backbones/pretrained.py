@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import safetensors
-from kd_jax.backbones.resnet import ResNet
+from kd_jax.backbones.resnet import BasicBlock, Bottleneck, ResNet
 from kd_jax.errors import UsageError
 
 _BLOCK = re.compile(r"layer(\d+)\.(\d+)\.(.+)")
@@ -37,9 +37,9 @@ def load_resnet(
   """Makes a residual network with the weights of a file.
 
   Args:
-    path: a `.safetensors` file of a torchvision or timm ResNet with basic
-      blocks (resnet18, resnet34, or narrower ones), for 224x224 or, with a 3x3
-      stem, for small images.
+    path: a `.safetensors` file of a torchvision or timm ResNet (resnet18 to
+      resnet152, or narrower ones), for 224x224 or, with a 3x3 stem, for small
+      images.
     **fields: further fields of the module (dtype, axis_name).
 
   Returns:
@@ -119,20 +119,21 @@ def resnet_like(params: Mapping[str, Any], **fields: Any) -> nn.Module:
     num_classes=params["head"]["kernel"].shape[-1],
     blocks=tuple(stages.count(i) for i in range(max(stages) + 1)),
     width=stem[-1],
+    block=_block("conv_2" in params["stage_0_block_0"]),
     large=stem[0] == 7,
     **fields,
   )
+
+
+def _block(third: bool):
+  """Whether blocks have a third convolution."""
+  return Bottleneck if third else BasicBlock
 
 
 def _module(tensors: Mapping[str, np.ndarray], path, fields) -> ResNet:
   for name in ("conv1.weight", "fc.weight", "layer1.0.conv1.weight"):
     if name not in tensors:
       raise UsageError(f"{path} is not a ResNet: it has no {name!r}")
-  if "layer1.0.conv3.weight" in tensors:
-    raise UsageError(
-      f"{path} is a ResNet of bottleneck blocks; basic blocks are read here "
-      "(resnet18, resnet34)"
-    )
   stem = tensors["conv1.weight"].shape
   if stem[2:] not in ((3, 3), (7, 7)):
     raise UsageError(f"{path} has a stem of {stem[2:]}, expected 3x3 or 7x7")
@@ -144,6 +145,7 @@ def _module(tensors: Mapping[str, np.ndarray], path, fields) -> ResNet:
     num_classes=tensors["fc.weight"].shape[0],
     blocks=blocks,
     width=stem[0],
+    block=_block("layer1.0.conv3.weight" in tensors),
     large=stem[2] == 7,
     **fields,
   )

@@ -120,6 +120,7 @@ def execute(
   programs: dict[Any, Any] | None = None,
   mode: accel.Mode = "auto",
   tensorboard: bool = False,
+  profile: bool = False,
   observer: Callable[[str, int], None] = lambda event, step: None,
 ) -> dict[str, Any]:
   """Runs what is not finished of a run's phases.
@@ -133,6 +134,7 @@ def execute(
       alone.
     mode: how steps are lifted.
     tensorboard: whether to write event files too.
+    profile: whether to leave a trace of some steps of each phase.
     observer: told of what happens, for tests that stop a run at a point.
 
   Returns:
@@ -152,6 +154,7 @@ def execute(
     programs={} if programs is None else programs,
     mode=mode,
     observer=observer,
+    profile=workdir / "profile" if profile and accel.is_first() else None,
   )
   position = _position(session, phases)
   products: dict[str, PyTree] = {}

@@ -16,7 +16,7 @@ from kd_jax.datasets import pipeline
 from kd_jax.methods.kd3 import model, selection, state, steps
 from kd_jax.methods.kd3.arms import PRESETS
 from kd_jax.methods.kd3.config import Config, NetConfig, TeacherConfig
-from kd_jax.methods.kd3.train import fused
+from kd_jax.methods.kd3.teacher import make_teacher_step
 
 SMALL = PRESETS["small"]
 CLASSES = 10
@@ -71,9 +71,59 @@ def train_case(config: Config, shape: tuple[int, ...]) -> experiment.Phase:
     step=pipeline.from_columns(step, config.batch_size, draw=selection.draw),
     steps=1,
     data=_columns(shape),
-    fused=fused(),
+    fused=_many_at_once(),
     batch_size=config.batch_size,
   )
+
+
+def teacher_case(config: Config, shape: tuple[int, ...]) -> experiment.Phase:
+  """A teacher's training step: plain classification.
+
+  Args:
+    config: the configuration.
+    shape: of an image.
+
+  Returns:
+    The phase to time.
+  """
+  step = make_teacher_step(config)
+  return experiment.Phase(
+    name="teacher",
+    init=lambda products, seed: state.create_teacher_state(
+      config, seed, shape, CLASSES
+    ),
+    step=pipeline.from_columns(step, config.batch_size),
+    steps=1,
+    data=_labelled(shape),
+    fused=_many_at_once(),
+    batch_size=config.batch_size,
+  )
+
+
+def _many_at_once():
+  """Whether to time fused steps.
+
+  Of residual networks they are a minute on a CPU, where a dispatch costs
+  nothing beside a step.
+  """
+  return jax.default_backend() != "cpu"
+
+
+def _labelled(shape):
+  label = (np.arange(IMAGES) % CLASSES).astype(np.int32)
+  return {**_columns(shape), "label": label}
+
+
+def _in_torch(config, shape):
+  from kd_jax.methods.kd3 import plain_torch
+
+  return plain_torch.training(config, _labelled(shape), (2, 2, 2, 2))
+
+
+def _student_in_torch(run, config, shape):
+  from kd_jax.methods.kd3 import plain_student
+
+  return getattr(plain_student, run)(config, shape, CLASSES, IMAGES)
 
 
 def select_case(config: Config, shape: tuple[int, ...]) -> experiment.Phase:
@@ -140,6 +190,19 @@ def train_flops(config: Config, shape: tuple[int, ...]) -> int:
   return config.batch_size * (2 * teacher + 6 * student + 3 * projector)
 
 
+def teacher_flops(config: Config, shape: tuple[int, ...]) -> int:
+  """Model operations of a teacher's step: three times a forward pass.
+
+  Args:
+    config: the configuration.
+    shape: of an image.
+
+  Returns:
+    Floating point operations.
+  """
+  return config.batch_size * 3 * _forwards(config, shape)[0]
+
+
 def select_flops(config: Config, shape: tuple[int, ...]) -> int:
   """Model operations of a selection: every network forward, once an image.
 
@@ -160,31 +223,74 @@ def _case(
   config: Config,
   shape: tuple[int, ...],
 ) -> experiment.Case:
-  what = "training" if make is train_case else "selecting"
+  # The peer computes in float32, whole batches at once.
+  plain = config.dtype == "float32" and config.microbatches == 1
+  run = {train_case: "training", select_case: "selecting"}.get(make)
+  run = run if plain else None
+  beside = functools.partial(_student_in_torch, run, config, shape)
+  peers = (experiment.Peer("plain PyTorch", beside),) if run else ()
   return experiment.Case(
     name=name,
     make=functools.partial(make, config, shape),
     flops=functools.partial(count, config, shape),
-    peers=(
-      experiment.Peer(
-        "PyTorch, plain", functools.partial(_torch, what, config, shape)
-      ),
-    ),
+    dtype=config.dtype,
+    peers=peers,
   )
 
 
-def _torch(what: str, config: Config, shape: tuple[int, ...]):
-  """The peer; it does what PyTorch does by default, on as many threads."""
-  try:
-    from kd_jax.methods.kd3 import plain_torch
-  except ImportError as error:
-    raise ImportError("PyTorch is not installed") from error
-  return getattr(plain_torch, what)(config, shape, CLASSES, IMAGES)
+CLASSIFY = dataclasses.replace(
+  _resnet(64),
+  teacher=TeacherConfig("resnet18"),
+  data=dataclasses.replace(Config().data, max_shift=0),
+)
+
+
+def _paper(dtype: str) -> experiment.Case:
+  """The paper's batch and networks."""
+  config = dataclasses.replace(_resnet(1024), dtype=dtype)
+  case = _case(
+    f"kd3 step, ResNet-34 to ResNet-18, 32x32, batch 1024, {dtype}",
+    train_case,
+    train_flops,
+    config,
+    (32, 32, 3),
+  )
+  # The peer is written for the CPU.
+  return dataclasses.replace(case, accelerator=True, peers=())
 
 
 CASES = (
+  dataclasses.replace(
+    _case(
+      "classification step, ResNet-18, 32x32, batch 64",
+      teacher_case,
+      teacher_flops,
+      CLASSIFY,
+      (32, 32, 3),
+    ),
+    peers=[
+      experiment.Peer(
+        "plain PyTorch",
+        functools.partial(_in_torch, CLASSIFY, (32, 32, 3)),
+      )
+    ],
+  ),
   _case(
     "kd3 step, small CNNs, 14x14", train_case, train_flops, SMALL, (14, 14, 1)
+  ),
+  _case(
+    "kd3 step, small CNNs, 14x14, bfloat16",
+    train_case,
+    train_flops,
+    dataclasses.replace(SMALL, dtype="bfloat16"),
+    (14, 14, 1),
+  ),
+  _case(
+    "kd3 step, small CNNs, 14x14, 4 microbatches",
+    train_case,
+    train_flops,
+    dataclasses.replace(SMALL, microbatches=4),
+    (14, 14, 1),
   ),
   _case(
     "kd3 selection, small CNNs, 14x14",
@@ -200,15 +306,6 @@ CASES = (
     _resnet(8),
     (32, 32, 3),
   ),
-  dataclasses.replace(
-    _case(
-      "kd3 step, ResNet-34 to ResNet-18, 32x32, batch 1024 (the paper's)",
-      train_case,
-      train_flops,
-      _resnet(1024),
-      (32, 32, 3),
-    ),
-    accelerator=True,
-    peers=(),  # The peer is written for the CPU.
-  ),
+  _paper("float32"),
+  _paper("bfloat16"),
 )

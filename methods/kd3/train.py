@@ -130,11 +130,6 @@ def given_teacher(config: Config, found: tables.Tables) -> experiment.WholeRun:
   )
 
 
-def fused() -> bool:
-  """Whether steps may be fused: convolutions in a loop are slow on a CPU."""
-  return jax.default_backend() != "cpu"
-
-
 def teacher_phase(config: Config, found: tables.Tables) -> experiment.Phase:
   """The teacher on the original task.
 
@@ -156,7 +151,6 @@ def teacher_phase(config: Config, found: tables.Tables) -> experiment.Phase:
     data=found.train,
     product=lambda s: {"params": s.params, **s.model_state},
     evaluations=_evaluations(config, found, model.teacher_predict),
-    fused=fused(),
     batch_size=config.batch_size,
   )
 
@@ -251,7 +245,6 @@ def student_phase(
     product=_product,
     evaluations=evaluations,
     epoch=epoch,
-    fused=fused(),
     batch_size=config.batch_size,
   )
 

@@ -1,12 +1,7 @@
 """What a configuration may say."""
 
-import functools
 import math
-from collections.abc import Callable
 from typing import Any
-
-import jax
-import jax.numpy as jnp
 
 from kd_jax import backbones, fields
 from kd_jax.errors import UsageError
@@ -154,20 +149,9 @@ def check(config: Any) -> None:
 def _check_projector(teacher: Any, factor: int) -> None:
   channels = teacher.widths[-1]
   if teacher.name != "small_cnn":
-    channels = _channels(backbones.NAMES[teacher.name])
+    channels = backbones.channels(teacher.name)
   if factor > channels:
     raise UsageError(
       f"loss.projector_factor is {factor}; the teacher's features have "
       f"{channels} channels to divide"
     )
-
-
-@functools.cache
-def _channels(make: Callable[..., Any]) -> int:
-  """How many channels a network's last feature map has."""
-  x = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-  net = make(num_classes=1)
-  made = jax.eval_shape(
-    lambda x: net.init_with_output(jax.random.key(0), x, train=False)[0], x
-  )
-  return made.feature_map.shape[-1]

@@ -11,14 +11,14 @@ from kd_jax.methods.kd3.config import NetConfig
 from kd_jax.training.state import row_keys, step_key
 
 torch = pytest.importorskip("torch")
-plain_torch = pytest.importorskip("kd_jax.methods.kd3.plain_torch")
+plain_student = pytest.importorskip("kd_jax.methods.kd3.plain_student")
 
 
 def _pair(config, state):
-  pair = plain_torch.Pair(config, 1, 3)
+  pair = plain_student.Pair(config, 1, 3)
   student = {"params": state.params["student"], **state.model_state}
-  plain_torch.load(pair, student)
-  plain_torch.load(pair.teacher, state.teacher)
+  plain_student.load(pair, student)
+  plain_student.load(pair.teacher, state.teacher)
   return pair
 
 
@@ -52,7 +52,7 @@ def test_mixing_is_ours(batch):
   lam = jax.vmap(lambda k: jax.random.beta(k, 0.1, 0.1, ()))(keys)
   keys = row_keys(jax.random.fold_in(key, 1), row)
   bits = jax.vmap(lambda k: jax.random.bits(k, (), jnp.uint32))(keys)
-  got = plain_torch.mix(
+  got = plain_student.mix(
     _channels_first(x),
     torch.from_numpy(np.array(lam)),
     torch.from_numpy(np.argsort(np.array(bits))),
@@ -78,7 +78,7 @@ def test_scores_are_ours(config, batch, make_state):
 
 def test_resnets_are_ours():
   ours = model.network(NetConfig("resnet18"), 5)
-  theirs = plain_torch.ResNet(3, 5, (2, 2, 2, 2))
+  theirs = plain_student.ResNet(3, 5, (2, 2, 2, 2))
   shapes = jax.eval_shape(
     lambda k, x: ours.init(k, x, train=False),
     jax.random.key(0),
@@ -88,7 +88,7 @@ def test_resnets_are_ours():
   variables = jax.tree.map(
     lambda s: rng.uniform(0.01, 0.05, s.shape).astype(np.float32), shapes
   )
-  plain_torch.load(theirs, variables)
+  plain_student.load(theirs, variables)
   x = rng.normal(size=(1, 16, 16, 3)).astype(np.float32)
   expected = ours.apply(variables, jnp.asarray(x), train=False).logits
   with torch.no_grad():
@@ -97,6 +97,7 @@ def test_resnets_are_ours():
 
 
 def test_the_peers_run():
-  case = cases.CASES[0]
-  case.peers[0].make()(1)
-  cases.CASES[1].peers[0].make()(1)
+  by_name = {case.name: case for case in cases.CASES}
+  for what in ("step", "selection"):
+    case = by_name[f"kd3 {what}, small CNNs, 14x14"]
+    case.peers[0].make()(1)
