@@ -8,7 +8,8 @@ costs no work on the host:
   run = accel.data_parallel(from_columns(train_step, 256), data="replicated")
   state, metrics = run(state, columns)
 
-What does not fit on a device comes as a `stream` of the same batches. A batch
+What does not fit on a device comes as a `stream` of the same batches, or stands
+among the columns as `hosted.Hosted`. A batch
 is a dict of the columns' rows with three more: "row" (int32, the place in the
 global batch), "index" (int32, the row of the data set) and "where" (bool, False
 on padding).
@@ -22,6 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from kd_jax import accel
+from kd_jax.datasets import hosted
 from kd_jax.datasets.decode import columns
 from kd_jax.datasets.order import host_rows, rows
 from kd_jax.datasets.streams import stream
@@ -202,7 +204,7 @@ def _gather(columns: Columns, slots, index, where) -> dict[str, Array]:
   """The columns' rows and the three that every batch has."""
   batch = {"row": slots, "index": index, "where": where}
   for name, column in columns.items():
-    batch[name] = jnp.asarray(column).at[index].get(mode="clip")
+    batch[name] = hosted.rows(column, index)
   # Otherwise, under mode="jit", every device would compute the whole batch.
   return accel.constrain(batch)
 

@@ -15,7 +15,7 @@ from kd_jax import experiment, flops
 from kd_jax.datasets import pipeline
 from kd_jax.methods.kd3 import model, selection, state, steps
 from kd_jax.methods.kd3.arms import PRESETS
-from kd_jax.methods.kd3.config import Config, NetConfig
+from kd_jax.methods.kd3.config import Config, NetConfig, TeacherConfig
 from kd_jax.methods.kd3.teacher import make_teacher_step
 
 SMALL = PRESETS["small"]
@@ -25,7 +25,7 @@ IMAGES = 1024
 
 def _resnet(batch_size):
   return Config(
-    teacher=NetConfig("resnet34"),
+    teacher=TeacherConfig("resnet34"),
     student=NetConfig("resnet18"),
     batch_size=batch_size,
   )
@@ -118,6 +118,12 @@ def _in_torch(config, shape):
   from kd_jax.methods.kd3 import plain_torch
 
   return plain_torch.training(config, _labelled(shape), (2, 2, 2, 2))
+
+
+def _student_in_torch(run, config, shape):
+  from kd_jax.methods.kd3 import plain_student
+
+  return getattr(plain_student, run)(config, shape, CLASSES, IMAGES)
 
 
 def select_case(config: Config, shape: tuple[int, ...]) -> experiment.Phase:
@@ -217,17 +223,24 @@ def _case(
   config: Config,
   shape: tuple[int, ...],
 ) -> experiment.Case:
+  # The peer computes in float32, whole batches at once.
+  plain = config.dtype == "float32" and config.microbatches == 1
+  run = {train_case: "training", select_case: "selecting"}.get(make)
+  run = run if plain else None
+  beside = functools.partial(_student_in_torch, run, config, shape)
+  peers = (experiment.Peer("plain PyTorch", beside),) if run else ()
   return experiment.Case(
     name=name,
     make=functools.partial(make, config, shape),
     flops=functools.partial(count, config, shape),
     dtype=config.dtype,
+    peers=peers,
   )
 
 
 CLASSIFY = dataclasses.replace(
   _resnet(64),
-  teacher=NetConfig("resnet18"),
+  teacher=TeacherConfig("resnet18"),
   data=dataclasses.replace(Config().data, max_shift=0),
 )
 
@@ -242,7 +255,8 @@ def _paper(dtype: str) -> experiment.Case:
     config,
     (32, 32, 3),
   )
-  return dataclasses.replace(case, accelerator=True)
+  # The peer is written for the CPU.
+  return dataclasses.replace(case, accelerator=True, peers=())
 
 
 CASES = (
