@@ -65,7 +65,7 @@ def shift(key: Key[Array, ""], x: Images, severity: Array | int) -> Images:
   Returns:
     The images, bilinear, zeros where nothing was.
   """
-  n, h, w, c = x.shape
+  n, h, w = x.shape[:3]
   angle = jax.random.uniform(key, (n,), maxval=2 * jnp.pi)
   far = 0.025 * severity * w
   y0, x0 = jnp.meshgrid(jnp.arange(h), jnp.arange(w), indexing="ij")

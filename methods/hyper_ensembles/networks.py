@@ -127,13 +127,12 @@ def dropout(
   if given.rates is None:
     return x
   x = jnp.broadcast_to(x, (members, *x.shape[1:]))
-  key = jax.random.fold_in(jax.random.wrap_key_data(given.key), place)
   width = x[0, 0].size
   member = jnp.arange(members, dtype=jnp.uint32)[:, None]
   row = given.rows.astype(jnp.uint32)[None] * jnp.uint32(members) + member
   cell = jnp.arange(width, dtype=jnp.uint32)[None, None]
   u = draws.uniforms(
-    jax.random.key_data(key), row[..., None] * jnp.uint32(width) + cell
+    draws.branch(given.key, place), row[..., None] * jnp.uint32(width) + cell
   )
   rate = given.rates[..., place]
   rate = rate.reshape(*rate.shape, *(1,) * (x.ndim - 2))

@@ -51,7 +51,8 @@ class Space(NamedTuple):
     for name, low, high in zip(*self, strict=True):
       if not 0 < low < high:
         raise ValueError(
-          f"the range of {name} is [{low:g}, {high:g}]; 0 < low < high is needed"
+          f"the range of {name} is [{low:g}, {high:g}]; it must begin above 0 "
+          "and end above that"
         )
 
   def draw(self, key: Key[Array, ""], n: int) -> Float[Array, "n h"]:

@@ -1,0 +1,165 @@
+"""Selections: whole phases that read predictions and name members."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from kd_jax import experiment
+from kd_jax.methods.hyper_ensembles import greedy, judging
+from kd_jax.methods.hyper_ensembles.plans import Plan
+from kd_jax.methods.hyper_ensembles.pools import Regime
+
+PyTree = Any
+
+
+def over_seeds(fn: Any, seeds: int, *trees: PyTree) -> PyTree:
+  """One seed after another, in one program.
+
+  Args:
+    fn: `(place, *trees of one seed) -> tree`.
+    seeds: how many.
+    *trees: with a leading axis of seeds.
+
+  Returns:
+    The results, stacked.
+  """
+  places = jnp.arange(seeds, dtype=jnp.int32)
+  return jax.lax.map(lambda at: fn(*at), (places, *trees))
+
+
+def probabilities(
+  plan: Plan, members: PyTree, place: Array, data: PyTree
+) -> tuple[Array, Array]:
+  """Validation probabilities of networks, members of each meaned.
+
+  Args:
+    plan: the plan.
+    members: stacked, n of them.
+    place: of the seed.
+    data: of `Tables.learn`.
+
+  Returns:
+    (n, V, classes), and the labels.
+  """
+  rows = data["val"][place]
+  logits = judging.committee(plan, members, data["image"][rows])
+  p = jax.nn.softmax(logits)
+  p = p.reshape(-1, plan.members, *p.shape[1:]).mean(1)
+  return p, data["label"][rows]
+
+
+def choose(regime: Regime, plan: Plan) -> experiment.WholeRun:
+  """The best of the search: alone, the K best, and greedily together.
+
+  Args:
+    regime: the regime.
+    plan: of the search.
+
+  Returns:
+    The phase. Its product: "picks" and "weights" (seeds, K), the best single
+    one first; "lams" (seeds, K, h); "top" (seeds, K).
+  """
+  config = plan.config
+  k = config.members
+
+  def of_seed(place, members, data):
+    p, labels = probabilities(plan, members, place, data)
+    found = greedy.select(p, labels, k, objective=config.objective)
+    # What is best alone was taken first, and stands first.
+    first = jnp.arange(len(p)) == found.first
+    order, _ = greedy.members(found.counts + greedy.MOST * 2 * first, k)
+    scores = greedy.score(p, labels, config.objective)
+    return {
+      "picks": order,
+      "weights": found.weights[order],
+      "lams": jnp.exp(members.bounds.low[order, 0]),
+      "top": jnp.argsort(scores)[:k].astype(jnp.int32),
+      "score": found.score,
+      "best": scores.min(),
+    }
+
+  def run(products, data, seed):
+    members = products[regime.key("search")]
+    found = over_seeds(
+      lambda place, m: of_seed(place, m, data), config.seeds, members
+    )
+    numbers = {
+      "val_greedy": found.pop("score"),
+      "val_single": found.pop("best"),
+      "unique": (found["weights"] > 0).sum(-1).astype(jnp.float32),
+    }
+    return found, numbers
+
+  return experiment.WholeRun(
+    regime.key("chosen"), run, data=regime.tables.learn
+  )
+
+
+def pool(products: PyTree, regime: Regime, place: Array) -> PyTree:
+  """The strata of a seed: slot u * K + j is the u-th lambda from start j.
+
+  Args:
+    products: of "search", "chosen" and "strata".
+    regime: the regime.
+    place: of the seed.
+
+  Returns:
+    K * K members, stacked.
+  """
+  picks = products[regime.key("chosen")]["picks"][place]
+  k = len(picks)
+  at = lambda key: jax.tree.map(lambda x: x[place], products[regime.key(key)])  # noqa: E731
+  first = jax.tree.map(lambda x: x[picks][:, None], at("search"))
+  others = jax.tree.map(
+    lambda x: x.reshape(k, k - 1, *x.shape[1:]), at("strata")
+  )
+  return jax.tree.map(
+    lambda a, b: jnp.concatenate([a, b], 1).reshape(k * k, *a.shape[2:]),
+    first,
+    others,
+  )
+
+
+def choose_again(regime: Regime, plan: Plan) -> experiment.WholeRun:
+  """The last step of Algorithm 1: selection among the strata.
+
+  Args:
+    regime: the regime.
+    plan: of the search.
+
+  Returns:
+    The phase. Its product: "picks" and "weights" (seeds, K) with replacement,
+    "once_picks" and "once_weights" without.
+  """
+  config = plan.config
+  k = config.members
+
+  def of_seed(place, products, data):
+    members = pool(products, regime, place)
+    p, labels = probabilities(plan, members, place, data)
+    used = products[regime.key("chosen")]["weights"][place] > 0
+    found = {}
+    for name, again in (("", True), ("once_", False)):
+      one = greedy.select(
+        p,
+        labels,
+        k,
+        objective=config.objective,
+        replacement=again,
+        where=jnp.repeat(used, k),
+      )
+      picks, weights = greedy.members(one.counts, k)
+      found |= {f"{name}picks": picks, f"{name}weights": weights}
+    return found
+
+  def run(products, data, seed):
+    found = over_seeds(
+      lambda place: of_seed(place, products, data), config.seeds
+    )
+    used = products[regime.key("chosen")]["weights"] > 0
+    trainings = config.runs + used.sum(-1) * (k - 1)
+    return found, {"trainings": trainings.astype(jnp.float32)}
+
+  return experiment.WholeRun(regime.key("again"), run, data=regime.tables.learn)

@@ -1,0 +1,161 @@
+"""Searches and strata: many independent trainings as one phase each."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, UInt
+
+from kd_jax import experiment
+from kd_jax.errors import UsageError
+from kd_jax.methods.hyper_ensembles import runs
+from kd_jax.methods.hyper_ensembles.config import Config
+from kd_jax.methods.hyper_ensembles.data import Tables
+from kd_jax.methods.hyper_ensembles.plans import Plan
+
+PyTree = Any
+# Streams of a seed's draws.
+LAMBDAS, EXTRA = 101, 102
+
+
+@dataclasses.dataclass(frozen=True)
+class Regime:
+  """A setting with its data.
+
+  Attributes:
+    name: a key of `arms.REGIMES`.
+    config: its configuration.
+    tables: its data.
+  """
+
+  name: str
+  config: Config
+  tables: Tables
+
+  @property
+  def prefix(self) -> str:
+    """What its shared phases are called by."""
+    return f"{self.name}_" if self.name else ""
+
+  def key(self, phase: str) -> str:
+    """The product of a shared phase."""
+    return f"{self.prefix}{phase}"
+
+  def plan(self, config: Config, kind: str, count: int = 1) -> Plan:
+    """The plan of `count` networks of a kind for each seed.
+
+    Args:
+      config: of the arm.
+      kind: of the networks.
+      count: for each seed.
+
+    Returns:
+      The plan. Networks are divided over the devices where there are enough of
+      them; else the devices share the rows of each batch.
+
+    Raises:
+      UsageError: if the devices do not divide such a batch.
+    """
+    devices = jax.device_count()
+    split = config.seeds * count >= devices
+    if not split and config.batch_size % devices:
+      raise UsageError(
+        f"batch_size is {config.batch_size}; {devices} devices do not divide it"
+      )
+    images = self.tables.learn["train"].shape[1]
+    return Plan(config, kind, self.tables.classes, images, split)
+
+
+def member_seed(seed: UInt[Array, ""], place: int) -> UInt[Array, ""]:
+  """The seed of a training: initial values, order, masks.
+
+  Args:
+    seed: of the run.
+    place: which of its trainings; 0 is the search's common one.
+
+  Returns:
+    A seed that depends on nothing else.
+  """
+  key = jax.random.fold_in(jax.random.key(seed), place)
+  return jax.random.bits(key, (), jnp.uint32)
+
+
+def lambdas(
+  plan: Plan, seed: UInt[Array, ""], count: int, stream: int = LAMBDAS
+) -> Float[Array, "n h"]:
+  """The vectors of a random search.
+
+  Args:
+    plan: has the box.
+    seed: of the run.
+    count: how many.
+    stream: which of the seed's draws.
+
+  Returns:
+    The vectors.
+  """
+  key = jax.random.fold_in(jax.random.key(seed), stream)
+  return plan.space.draw(key, count)
+
+
+def phase(
+  regime: Regime,
+  plan: Plan,
+  name: str,
+  arm: str,
+  count: int,
+  choose: Callable[..., tuple[Array, Array | None]],
+) -> experiment.Phase:
+  """Trains `count` networks for each seed.
+
+  Args:
+    regime: its data.
+    plan: of each network.
+    name: of the phase.
+    arm: it belongs to, or "".
+    count: networks of a seed.
+    choose: `(products, seed of the run, its place) -> (seeds (n,), lambdas (n,
+      h) or None to tune them)`, pure.
+
+  Returns:
+    The phase; its product is the members, stacked to (seeds, n, ...).
+  """
+  seeds, tables = plan.config.seeds, regime.tables
+  whole = seeds * count
+  # Devices divide the networks: the last ones are trained twice if need be.
+  padded = -(-whole // jax.device_count()) * jax.device_count()
+  padded = padded if plan.split else whole
+
+  def init(products, seed):
+    places = jnp.arange(seeds, dtype=jnp.uint32)
+    own, lams = jax.vmap(lambda i: choose(products, seed + i, i))(places)
+    own = own.reshape(whole)
+    table = jnp.repeat(jnp.arange(seeds, dtype=jnp.int32), count)
+    fill: Int[Array, "n"] = jnp.arange(padded) % whole
+    if lams is not None:
+      lams = lams.reshape(whole, -1)[fill]
+    return runs.create(plan, tables.shape, own[fill], table[fill], lams)
+
+  def product(state):
+    members = state.members.replace(opt_state=(), tuner=())
+    return jax.tree.map(
+      lambda x: x[:whole].reshape(seeds, count, *x.shape[1:]), members
+    )
+
+  def split(state):
+    divided = jax.tree.map(lambda _: True, state.members)
+    return runs.Many(False, divided)
+
+  return experiment.Phase(
+    name=name,
+    arm=arm,
+    init=init,
+    step=runs.make_step(plan),
+    steps=plan.steps,
+    data=tables.learn,
+    product=product,
+    batch_size=whole * plan.config.batch_size,
+    split=split if plan.split else None,
+  )
