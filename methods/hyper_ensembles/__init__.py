@@ -5,6 +5,7 @@ Source: Wenzel, Snoek, Tran and Jenatton, NeurIPS 2020, arXiv 2006.13570.
 
 from kd_jax.experiment import Method
 from kd_jax.methods.hyper_ensembles.arms import DESCRIBED, PRESETS
+from kd_jax.methods.hyper_ensembles.cases import CASES
 from kd_jax.methods.hyper_ensembles.claim import CLAIMS, REPRODUCED
 from kd_jax.methods.hyper_ensembles.config import Config as Config
 from kd_jax.methods.hyper_ensembles.plots import plots
@@ -32,6 +33,7 @@ METHOD = Method(
   arms=DESCRIBED,
   claims=CLAIMS,
   reproduce_arms=REPRODUCED,
+  cases=CASES,
   seeds_in_run=True,
   apply=apply,
   plots=plots,

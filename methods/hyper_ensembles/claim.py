@@ -159,14 +159,6 @@ CLAIMS = (
     published=_HYPER,
   ),
   _lower(
-    "clean: stratification at equal budget",
-    "clean labels: hyper-deep is better than greedy selection from as many "
-    "random ones",
-    "paper",
-    "clean_hyper_deep",
-    "clean_unstratified",
-  ),
-  _lower(
     "clean: hyper-batch beats batch",
     "clean labels: a hyper-batch ensemble has a lower NLL than a batch "
     "ensemble",
@@ -211,10 +203,8 @@ REPRODUCED = (
   "clean_fixed_init",
   "clean_deep",
   "clean_hyper_deep",
-  "clean_unstratified",
   "clean_batch",
   "clean_hyper_batch",
-  "clean_stn",
   "mnist_single",
   "mnist_batch",
   "mnist_hyper_batch",

@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from kd_jax import draws
+from kd_jax.methods.hyper_ensembles import fast
+
 Images = Float[Array, "n h w c"]
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -21,7 +24,7 @@ def noise(key: Key[Array, ""], x: Images, severity: Array | int) -> Images:
   Returns:
     Images in [0, 1].
   """
-  drawn = 0.1 * severity * jax.random.normal(key, x.shape)
+  drawn = 0.1 * severity * fast.gaussian(key, x.shape)
   return jnp.clip(x + drawn, 0.0, 1.0)
 
 
@@ -66,7 +69,8 @@ def shift(key: Key[Array, ""], x: Images, severity: Array | int) -> Images:
     The images, bilinear, zeros where nothing was.
   """
   n, h, w = x.shape[:3]
-  angle = jax.random.uniform(key, (n,), maxval=2 * jnp.pi)
+  place = jnp.arange(n, dtype=jnp.uint32)
+  angle = 2 * jnp.pi * draws.uniforms(jax.random.key_data(key), place)
   far = 0.025 * severity * w
   y0, x0 = jnp.meshgrid(jnp.arange(h), jnp.arange(w), indexing="ij")
 

@@ -46,8 +46,10 @@ class Embedding(nn.Module):
     """
     for width in self.hidden:
       z = nn.tanh(nn.Dense(width)(z))
-    init = nn.initializers.normal(self.scale)
-    return nn.Dense(self.features, use_bias=False, kernel_init=init)(z)
+    return nn.Dense(self.features, use_bias=False, kernel_init=self._tiny)(z)
+
+  def _tiny(self, key, shape, dtype=jnp.float32):
+    return self.scale * fast_.gaussian(key, shape).astype(dtype)
 
 
 class DenseHyperBatchEnsemble(nn.Module):

@@ -30,7 +30,7 @@ def filled(variables, seed=1):
   """Every parameter drawn anew, so that zeros hide nothing."""
   rng = np.random.default_rng(seed)
   return jax.tree.map(
-    lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), variables
+    lambda x: rng.normal(size=x.shape).astype(np.float32), variables
   )
 
 
@@ -44,13 +44,14 @@ def embedded(p, z):
 
 
 def convolved(x, kernel, stride=1, padding="SAME"):
-  return jax.lax.conv_general_dilated(
+  y = jax.lax.conv_general_dilated(
     x,
     kernel,
     (stride, stride),
     padding,
     dimension_numbers=("NHWC", "HWIO", "NHWC"),
   )
+  return np.asarray(y)
 
 
 def scaled(w, ins, outs):
