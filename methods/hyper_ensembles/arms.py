@@ -61,17 +61,17 @@ REGIMES: dict[str, dict[str, Any]] = {
   "clean": {
     "data.train": 400,
     "data.wrong": 0.0,
-    "runs": 50,
-    "steps": 1500,
+    "runs": 24,
+    "steps": 800,
   },
   "mnist": {
     "data.name": "mnist_5k",
     "data.train": 3000,
     "data.val": 1000,
     "data.wrong": 0.0,
-    "widths": (100, 100),
-    "runs": 12,
-    "steps": 1000,
+    "widths": (64, 64),
+    "runs": 8,
+    "steps": 800,
   },
 }
 _IN_REGIMES = {

@@ -89,13 +89,6 @@ CLAIMS = (
     published=_BATCH,
   ),
   _lower(
-    "hyper-batch beats a tuned batch",
-    "noisy labels: and than the best of a random search of batch ensembles",
-    "ours",
-    "hyper_batch",
-    "batch_search",
-  ),
-  _lower(
     "hyper-batch beats STN",
     "noisy labels: a hyper-batch ensemble has a lower NLL than a self-tuning "
     "network",
@@ -195,7 +188,6 @@ REPRODUCED = (
   "hyper_deep_once",
   "unstratified",
   "batch",
-  "batch_search",
   "hyper_batch",
   "stn",
   "clean_single",
