@@ -140,11 +140,10 @@ ensemble = hyper_deep_ensemble(
 )
 p = ensemble(x[test])
 nll = -jnp.log(p[jnp.arange(len(test)), y[test]]).mean()
-print(
-  "test NLL", float(nll), "accuracy", float((p.argmax(-1) == y[test]).mean())
-)
-for weight, lam in zip(ensemble.weights, ensemble.lams):
-  print(f"weight {weight:.2f}:", dict(zip(space.names, lam.round(5))))
+right = (p.argmax(-1) == y[test]).mean()
+print("test NLL", float(nll), "accuracy", float(right))
+for weight, lam in zip(ensemble.weights, ensemble.lams, strict=True):
+  print(f"weight {weight:.2f}:", space.names, lam.round(5))
 
 # %% [markdown]
 # ## The layers alone
