@@ -105,6 +105,7 @@ import numpy as np
 
 from kd_jax.methods.robust_mdp import backups, environments, exact
 from kd_jax.methods.robust_mdp.divergences import CHI_SQUARE
+from kd_jax.methods.robust_mdp.policies import policy_value
 
 nominal = environments.make("frozen_lake_8x8", success_rate=0.9)
 model = backups.model(nominal)
@@ -117,7 +118,7 @@ policies = {
 for rate in (0.9, 0.7, 0.5, 1 / 3):
   other = environments.shifted("frozen_lake_8x8", rate)
   for name, policy in policies.items():
-    value = exact.policy_value(backups.model(other), policy)
+    value = policy_value(backups.model(other), policy)
     print(f"{rate:.2f}  {name:16s} {float(other.start @ value):.4f}")
 
 # %% [markdown]

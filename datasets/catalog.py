@@ -10,10 +10,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from kd_jax.datasets import images
-from kd_jax.datasets.decode import columns
 from kd_jax.datasets.errors import DataError
 from kd_jax.datasets.folders import data_dir
 from kd_jax.datasets.progress import Say, to_stderr
@@ -41,25 +37,6 @@ class Entry:
   embedded: bool
 
 
-@dataclasses.dataclass(frozen=True)
-class Shown:
-  """What is in a built data set.
-
-  Attributes:
-    name: what commands call it.
-    features: shape and type of each column, by name.
-    counts: examples per class, by split; (n,) examples if there are no labels.
-    folder: where the files are.
-    grid: a PNG with examples of each class, or None if there are no images.
-  """
-
-  name: str
-  features: dict[str, str]
-  counts: dict[str, list[int]]
-  folder: Path
-  grid: Path | None
-
-
 _CLASSES = "image classification"
 _LINKS = "link prediction"
 # Ours: small, and built in seconds on first use.
@@ -72,11 +49,27 @@ _EMBEDDED = {
 }
 # Ours: fetched or brought by hand, when it is asked for.
 _ASKED = {
+  "mnist": (_CLASSES, "70,000 images 28x28x1", "CC BY-SA 3.0"),
+  "fashion_mnist": (_CLASSES, "70,000 images 28x28x1", "MIT"),
+  "cifar10": (_CLASSES, "60,000 images 32x32x3", "none stated"),
+  "cifar100": (_CLASSES, "60,000 images 32x32x3", "none stated"),
+  "cifar10_c": (_CLASSES, "950,000 images 32x32x3", "CC BY 4.0"),
+  "cifar100_c": (_CLASSES, "950,000 images 32x32x3", "CC BY 4.0"),
+  "svhn_cropped": (_CLASSES, "630,420 images 32x32x3", "non-commercial"),
+  "cinic10": (_CLASSES, "270,000 images 32x32x3", "CC BY 4.0; ImageNet's"),
+  "tiny_imagenet": (_CLASSES, "110,000 images 64x64x3", "ImageNet's"),
+  "imagenet32": (_CLASSES, "1,331,167 images 32x32x3", "ImageNet's"),
+  "imagenet64": (_CLASSES, "1,331,167 images 64x64x3", "ImageNet's"),
   "fb15k237": (_LINKS, "14,541 entities, 310,116 triples", "CC BY 2.5"),
   "wn18rr": (_LINKS, "40,943 entities, 93,003 triples", "WordNet 3.0"),
   "yago3_10": (_LINKS, "123,182 entities, 1,089,040 triples", "CC BY 3.0"),
 }
 _OURS = {**_EMBEDDED, **_ASKED}
+# TFDS has builders of these names, too: ours are kd_jax_NAME to it and in the
+# data folder, and theirs are tfds:NAME to us.
+_SHARED = ("mnist", "fashion_mnist", "cifar10", "cifar100", "svhn_cropped")
+_OURS_BY_FOLDER = {f"kd_jax_{name}": name for name in _SHARED}
+_THEIRS = "tfds:"
 
 
 def entries() -> list[Entry]:
@@ -120,7 +113,8 @@ def builder(name: str) -> Any:
   """The TFDS builder of a name.
 
   Args:
-    name: one of ours, or one of the TFDS catalog ("cifar10", "name/config").
+    name: one of ours, or one of the TFDS catalog ("name", "name/config"; one
+      that has the name of ours is "tfds:name").
 
   Returns:
     The builder, its files in the data folder; they may not be prepared.
@@ -134,6 +128,7 @@ def builder(name: str) -> Any:
       module = f"kd_jax.datasets.{name}.{name}_dataset_builder"
       return importlib.import_module(module).Builder(**place)
     known = tfds.list_builders(with_community_datasets=False)
+    name = name.removeprefix(_THEIRS)
     if name.split("/")[0].split(":")[0] in known:
       return _theirs(tfds, name, place)
   close = difflib.get_close_matches(name, {*_OURS, *known}, n=3)
@@ -185,6 +180,8 @@ def build(
       manual_dir=manual, try_download_gcs=False
     )
     try:
+      if hasattr(source, "obtain"):  # Ours, with a download that is resumed.
+        source.obtain(None if manual is None else Path(manual), say)
       source.download_and_prepare(download_config=config)
     except DataError:
       raise
@@ -201,42 +198,6 @@ def build(
       line = " ".join(str(error).split())
       raise DataError(f"cannot build {name}: {line}") from error
   return Path(source.data_dir)
-
-
-def show(
-  name: str,
-  *,
-  out: str | os.PathLike[str] | None = None,
-  say: Say = to_stderr,
-) -> Shown:
-  """Describes a built data set and draws examples of each class.
-
-  Args:
-    name: the data set's name.
-    out: the picture's path; "NAME.png" in the files' folder if None.
-    say: takes lines of progress.
-
-  Returns:
-    What is in it.
-
-  Raises:
-    DataError: if it is not built.
-  """
-  source = builder(name)
-  if not is_built(source):
-    raise not_built(name)
-  splits = {s: columns(source, s, say=say) for s in sorted(source.info.splits)}
-  first = next(iter(splits.values()))
-  features = {
-    k: f"{'x'.join(map(str, v.shape[1:])) or 'scalar'} {v.dtype.name}"
-    for k, v in first.items()
-  }
-  counts = {s: _counts(c) for s, c in splits.items()}
-  grid = None
-  if "image" in first:
-    grid = Path(out or Path(source.data_dir) / f"{name.replace('/', '-')}.png")
-    images.write_grid(first["image"], first.get("label"), grid)
-  return Shown(name, features, counts, Path(source.data_dir), grid)
 
 
 def not_built(name: str) -> DataError:
@@ -268,16 +229,11 @@ def _theirs(tfds, name, place):
 
 
 def _built_names() -> set[str]:
-  """Names of all that is prepared in the data folder."""
+  """What commands call all that is prepared in the data folder."""
   found = set()
   for pattern in ("*/*/dataset_info.json", "*/*/*/dataset_info.json"):
     for path in data_dir().glob(pattern):
-      found.add(path.relative_to(data_dir()).parts[0])
+      name = path.relative_to(data_dir()).parts[0]
+      theirs = f"{_THEIRS}{name}" if name in _SHARED else name
+      found.add(_OURS_BY_FOLDER.get(name, theirs))
   return found
-
-
-def _counts(split: dict[str, np.ndarray]) -> list[int]:
-  labels = split.get("label")
-  if labels is None or labels.ndim != 1:
-    return [len(next(iter(split.values())))]
-  return np.bincount(labels).tolist()

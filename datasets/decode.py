@@ -93,7 +93,7 @@ def _write(records, folder: Path, fingerprint, label, say) -> None:
       )
       for name, a in first.items()
     }
-    for i, record in enumerate(track(_each(records), n, label, say)):
+    for i, record in enumerate(track(each(records), n, label, say)):
       _fill(out, i, numeric(record), label)
     for column in out.values():
       column.flush()
@@ -129,8 +129,16 @@ def _fill(out, i, record, label) -> None:
     column[i] = record[name]
 
 
-def _each(records, size: int = 64) -> Iterator[Any]:
-  """All records; many at a time where the source can read so."""
+def each(records: Any, size: int = 64) -> Iterator[Any]:
+  """All records; many at a time where the source can read so.
+
+  Args:
+    records: random access to records.
+    size: how many are read at a time.
+
+  Yields:
+    The records in their order.
+  """
   many = getattr(records, "__getitems__", None)
   for start in range(0, len(records), size):
     indices = range(start, min(start + size, len(records)))

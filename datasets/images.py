@@ -11,13 +11,13 @@ from kd_jax.datasets.errors import DataError
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"))
 
 
-def png(image: UInt8[np.ndarray, "h w"]) -> bytes:
-  """Encodes a grey image.
+def png(image: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]) -> bytes:
+  """Encodes an image.
 
   Encoded bytes are what lets a TFDS builder do without TensorFlow.
 
   Args:
-    image: intensities 0 to 255.
+    image: intensities 0 to 255, grey or RGB.
 
   Returns:
     A PNG file.
@@ -25,8 +25,36 @@ def png(image: UInt8[np.ndarray, "h w"]) -> bytes:
   from PIL import Image
 
   out = io.BytesIO()
-  Image.fromarray(image).save(out, "PNG")
+  # The fast level: small images gain a few per cent from the others.
+  Image.fromarray(np.ascontiguousarray(image)).save(
+    out, "PNG", compress_level=1
+  )
   return out.getvalue()
+
+
+def rgb_file(content: bytes, size: tuple[int, int], where: str) -> bytes:
+  """Makes an image file one that is RGB and of a size.
+
+  Args:
+    content: an image file.
+    size: its height and width.
+    where: what to call it in messages.
+
+  Returns:
+    The same bytes if it is RGB, else a PNG of what it shows.
+
+  Raises:
+    DataError: if it cannot be decoded, or has another size.
+  """
+  image = _open(io.BytesIO(content), where)
+  if image.size != size[::-1]:
+    raise DataError(
+      f"the image {where} is {image.height}x{image.width}, expected "
+      f"{size[0]}x{size[1]}"
+    )
+  if image.mode == "RGB":
+    return content
+  return png(np.asarray(image.convert("RGB")))
 
 
 def is_grey(path: Path) -> bool:
@@ -41,7 +69,7 @@ def is_grey(path: Path) -> bool:
   Raises:
     DataError: if the file cannot be decoded.
   """
-  return _open(path).mode in ("1", "L", "LA")
+  return _open(path, path).mode in ("1", "L", "LA")
 
 
 def read(
@@ -64,7 +92,7 @@ def read(
   """
   from PIL import Image
 
-  image = _open(path)
+  image = _open(path, path)
   if image.mode[0] in "IF":  # Pillow would cut off what is above 255.
     raise DataError(f"{path} has more than 8 bits per channel, expected 8")
   image = image.convert("L" if grey else "RGB")
@@ -107,13 +135,13 @@ def write_grid(
   Image.fromarray(shown).save(path, "PNG")
 
 
-def _open(path: Path):
+def _open(file: Path | io.BytesIO, where: Path | str):
   from PIL import Image
 
   try:
-    with Image.open(path) as image:
+    with Image.open(file) as image:
       image.load()
       return image.copy()
   # What Pillow raises for a truncated, broken, foreign or enormous file.
   except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
-    raise DataError(f"cannot decode the image {path}: {e}") from None
+    raise DataError(f"cannot decode the image {where}: {e}") from None

@@ -8,20 +8,29 @@ what it prints meanwhile goes nowhere.
 import contextlib
 import io
 import logging
+import sys
 from collections.abc import Iterator
 from types import ModuleType
+
+from kd_jax.datasets import progress
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[ModuleType]:
   """Gives the module `tensorflow_datasets`, silent inside the context.
 
+  Our own progress is still heard: it goes where the standard error was.
+
   Yields:
     The module. Exceptions pass; prints, bars and log lines do not.
   """
   before = logging.root.manager.disable
   nowhere = io.StringIO()
-  with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+  with (
+    progress.heard_on(sys.stderr),
+    contextlib.redirect_stdout(nowhere),
+    contextlib.redirect_stderr(nowhere),
+  ):
     logging.disable(logging.ERROR)
     try:
       import tensorflow_datasets as tfds

@@ -10,6 +10,7 @@ class folders of images or, in Python, a dict of arrays, and gives columns.
 - A folder holds one folder per class, the classes numbered in the order of
   their sorted names; or "train" and "test" (and others), each of such. Grey
   files stay grey if the first one is; all others become RGB.
+- A named data set without a "test" is tested on its validation split.
 - Without a split of its own, "test" is every fifth example of each class in
   the order they come, "train" the others, "all" everything. Data without labels
   is not split.
@@ -72,14 +73,24 @@ def load(
     raise DataError(f"there is no folder {spec}: {error}") from None
   if path.suffix == ".npz":
     return _arrays(_npz(path), split, str(path), labelled, classes)
-  if _is_path(spec):
+  if is_path(spec):
     arrays = _folder(path, split, labelled, image_size, say)
     return check(arrays, where=str(path), labelled=labelled, classes=classes)
   return _named(spec, split, labelled, classes, say)
 
 
-def _is_path(spec: str) -> bool:
-  """A name wins over a folder of that name; ./NAME is the folder."""
+def is_path(spec: str) -> bool:
+  """Whether a user's data is a file or folder of theirs, and not a name.
+
+  Args:
+    spec: what `load` takes.
+
+  Returns:
+    True for an `.npz`, and for a folder. A name wins over a folder of that
+    name; ./NAME is the folder.
+  """
+  if spec.endswith(".npz"):
+    return True
   if catalog.is_embedded(spec):
     return False
   return spec.startswith((".", "~", os.sep)) or Path(spec).is_dir()
@@ -96,6 +107,9 @@ def _named(name, split, labelled, classes, say):
     catalog.build(name, say=say)
     source = catalog.builder(name)
   splits = list(source.info.splits)
+  if split == "test" and split not in splits:
+    # What papers test on where the test labels were never published.
+    split = next((s for s in ("validation", "valid") if s in splits), split)
   if split.split("[")[0] not in [*splits, "all"]:
     raise DataError(f"{name} has no split {split!r}; it has {splits}")
   found = columns(source, split, say=say)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from kd_jax.datasets.decode import numeric
@@ -17,8 +18,8 @@ def stream(
   batch_size: int,
   *,
   start_step: int = 0,
-  process_index: int = 0,
-  process_count: int = 1,
+  process_index: int | None = None,
+  process_count: int | None = None,
   threads: int = 8,
 ) -> Iterator[dict[str, np.ndarray]]:
   """The batches that `from_columns` would draw, read from random access.
@@ -32,8 +33,9 @@ def stream(
     seed: the run's seed.
     batch_size: rows in the global batch.
     start_step: the step whose batch comes first.
-    process_index: which process this is (`jax.process_index()`).
-    process_count: how many there are; each reads its contiguous slots.
+    process_index: which process this is (`jax.process_index()` if None).
+    process_count: how many there are (`jax.process_count()` if None); each
+      reads its contiguous slots.
     threads: batches that are read at once, and wait ready.
 
   Returns:
@@ -46,6 +48,8 @@ def stream(
   """
   import grain
 
+  if process_index is None or process_count is None:
+    process_index, process_count = jax.process_index(), jax.process_count()
   if batch_size < 1 or batch_size % process_count:
     raise ValueError(
       f"a global batch of {batch_size} rows does not divide over "

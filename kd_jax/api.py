@@ -6,15 +6,16 @@ notebook calls. The defaults are the command's.
 
 import dataclasses
 import errno
+import functools
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 
-from kd_jax import accel, fields, registry, report, workdirs
+from kd_jax import accel, fields, inputs, registry, report, workdirs
 from kd_jax.errors import Interrupted, UsageError
-from kd_jax.experiment import Config, Method
+from kd_jax.experiment import Config, Method, Phase, WholeRun
 from kd_jax.training import run as running
 from kd_jax.training.progress import Reporter
 from kd_jax.training.writers import read_rows
@@ -52,20 +53,33 @@ class Run:
   @property
   def products(self) -> dict[str, PyTree]:
     """What the phases left, by phase key."""
-    phases = _phases(self.method, self.config, self.data, lambda line: None)
-    return running.read_products(phases, self.workdir, self.config)
+    return running.read_products(self.phases(), self.workdir, self.config)
 
   @property
   def state(self) -> PyTree:
     """What the method's own last phase left."""
-    phases = _phases(self.method, self.config, self.data, lambda line: None)
+    phases = self.phases()
     products = running.read_products(phases, self.workdir, self.config)
     own = [p.key for p in phases if p.arm == self.method.main]
     return products[(own or [p.key for p in phases])[-1]]
 
+  def phases(self) -> Sequence[Phase | WholeRun]:
+    """The phases that the run went through.
+
+    Returns:
+      The phases, made again.
+
+    Raises:
+      UsageError: if the user's own files are not what they were.
+    """
+    own = self.method, self.config, self.data
+    inputs.refuse_changed(*own, self.workdir)
+    return self.method.phases(self.config, self.data, lambda line: None)
+
   def rows(self) -> list[dict[str, Any]]:
     """The rows of `metrics.jsonl`."""
-    return list(read_rows(self.workdir / "metrics.jsonl"))
+    path = self.workdir / "metrics.jsonl"
+    return accel.from_first(lambda: list(read_rows(path)))
 
   def plot(self) -> dict[str, Any]:
     """The figures of the run, by name (also saved under `plots/`)."""
@@ -160,6 +174,9 @@ def train(
 ) -> Run:
   """Runs a method's arms, from wherever the folder stands.
 
+  Where several processes run together every one of them calls this with the
+  same arguments; the first one alone has the folder, and needs to.
+
   Args:
     method: its name.
     preset: one of its presets; its default if None.
@@ -185,23 +202,30 @@ def train(
   """
   method, preset, config = configure(method, preset, config, **values)
   data = dict(data or {})
-  workdir = pathlib.Path(workdir or workdirs.new_folder(method, preset))
-  reporter = Reporter(quiet=quiet)
+  accel.start()
+  workdir = pathlib.Path(
+    accel.from_first(
+      lambda: str(workdir or workdirs.new_folder(method, preset))
+    )
+  )
+  reporter = Reporter(quiet=quiet or not accel.is_first())
   try:
-    described = workdirs.describe(method, preset, config, data)
-    workdirs.refuse_other(workdir, described)
-    if (workdir / "summary.json").exists():
+    own = inputs.find(method, config, data, workdir)
+    described = workdirs.describe(method, preset, config, data, own.digests)
+    if accel.from_first(lambda: _is_finished(workdir, described)):
       run = open_run(workdir, method, data)
       reporter.say(f"{workdir} is finished; its result again:")
       return run
-    accel.start()
     _check_devices(method, config)
     with running.claim_folder(workdir):
       reporter.say(f"{method.name} {preset} in {workdir}")
-      phases = _phases(method, config, data, reporter.say)
-      running.write_json(workdir / "config.json", described)
+      here, data = inputs.replace(config, data, own)
+      phases = method.phases(here, data, reporter.say)
+      accel.from_first(lambda: inputs.keep(own, workdir))
+      write = functools.partial(_write_json, workdir)
+      write("config.json", described)
       result = running.execute(
-        config,
+        here,
         phases,
         workdir,
         reporter=reporter,
@@ -211,9 +235,9 @@ def train(
         observer=observer,
       )
       summary = workdirs.summarise(method, preset, config, result)
-      run = Run(method, preset, config, workdir, summary, data)
-      report.save_figures(run)
-      running.write_json(workdir / "summary.json", summary)
+      run = Run(method, preset, here, workdir, summary, data)
+      accel.from_first(lambda: [str(f) for f in report.save_figures(run)])
+      write("summary.json", summary)
       return run
   except OSError as error:
     if error.errno not in _FULL:
@@ -228,6 +252,16 @@ def train(
     ) from None
   finally:
     reporter.close()
+
+
+def _is_finished(workdir: pathlib.Path, described: Mapping[str, Any]) -> bool:
+  """Whether the folder holds this run's end; refuses another run's folder."""
+  workdirs.refuse_other(workdir, described)
+  return (workdir / "summary.json").exists()
+
+
+def _write_json(workdir: pathlib.Path, name: str, data: Any) -> None:
+  accel.from_first(lambda: running.write_json(workdir / name, data))
 
 
 def open_run(
@@ -249,7 +283,8 @@ def open_run(
     UsageError: if the folder holds no finished run.
   """
   workdir = pathlib.Path(workdir)
-  about = workdirs.read_json(workdir / "config.json")
+  accel.start()
+  about = _read_json(workdir / "config.json")
   if missing := {"method", "preset", "config"} - set(about):
     raise UsageError(
       f"{workdir / 'config.json'} cannot be read: {min(missing)} is missing"
@@ -264,13 +299,30 @@ def open_run(
     workdirs.flatten(about["config"]),
   )
   path = workdir / "summary.json"
-  summary = workdirs.read_json(path)
+  summary = _read_json(path)
   if missing := _SUMMARY - set(summary):
     raise UsageError(
       f"{path} cannot be read: {min(missing)} is missing; delete it, and "
       "kd-jax train with this --workdir writes it again"
     )
-  return Run(found, about["preset"], config, workdir, summary, dict(data or {}))
+  config, data = _as_it_was(found, config, about, data, workdir)
+  return Run(found, about["preset"], config, workdir, summary, data)
+
+
+def _as_it_was(method, config, about, data, workdir):
+  """The run's configuration and data, naming copies of what is not there now.
+
+  Paths by role are those that it was given; arrays cannot be had again.
+  """
+  roles, files = about.get("data", {}), about.get("files", {})
+  own = {k: v for k, v in roles.items() if f"data.{k}" in files}
+  found = inputs.find(method, config, own, workdir, finished=True)
+  config, own = inputs.replace(config, own, found)
+  return config, own if data is None else dict(data)
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+  return accel.from_first(lambda: workdirs.read_json(path))
 
 
 def evaluate(
@@ -293,8 +345,7 @@ def evaluate(
   """
   accel.start()
   run = open_run(workdir, method, data)
-  phases = _phases(run.method, run.config, run.data, lambda line: None)
-  return running.evaluate_products(phases, run.workdir, run.config)
+  return running.evaluate_products(run.phases(), run.workdir, run.config)
 
 
 def load(
@@ -322,13 +373,13 @@ def _check_devices(method: Method, config: Config) -> None:
   """Refuses before any training what a step would refuse at its turn."""
   devices, values = jax.device_count(), dict(fields.walk(config))
   for name in method.divided:
-    if values[name] % devices:
-      near = max(1, round(values[name] / devices)) * devices
+    parts, of = devices, f"over {devices} devices"
+    if name == "batch_size" and values.get("microbatches", 1) > 1:
+      parts *= values["microbatches"]
+      of += f" and {values['microbatches']} microbatches"
+    if values[name] % parts:
+      near = max(1, round(values[name] / parts)) * parts
       raise UsageError(
-        f"{name} is {values[name]}, a global batch that does not divide over "
-        f"{devices} devices; {near} does"
+        f"{name} is {values[name]}, a global batch that does not divide {of}; "
+        f"{near} does"
       )
-
-
-def _phases(method, config, data, say):
-  return method.phases(config, data, say)

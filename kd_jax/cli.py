@@ -185,7 +185,15 @@ def _train(words: list[str]) -> None:
 
   method, preset, config = _configured(names, left)
   run = api.train(method, preset, config=config, **options)
-  print(run.table(), end="")
+  _show(run.table())
+
+
+def _show(text: str) -> None:
+  """Prints a result, once where several processes run together."""
+  from kd_jax import accel
+
+  if accel.is_first():
+    print(text, end="")
 
 
 def _evaluate(words: list[str]) -> None:

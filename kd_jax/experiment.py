@@ -50,6 +50,37 @@ class Config:
 
 
 @dataclasses.dataclass(frozen=True)
+class NetworkConfig(Config):
+  """What a method that trains networks has beside it.
+
+  Attributes:
+    dtype: of the networks' activations, "float32" or "bfloat16". Parameters,
+      batch statistics, logits, losses, the optimizer and all sums over devices
+      are float32 whatever it is.
+    microbatches: a training batch is taken in so many parts, one after the
+      other, whose gradients add up: for batches that do not fit. Batch
+      statistics and contrasts are then those of a part.
+  """
+
+  dtype: str = "float32"
+  microbatches: int = 1
+
+  def __post_init__(self):
+    """Checks the two fields, too.
+
+    Raises:
+      UsageError: names the first field that is wrong.
+    """
+    super().__post_init__()
+    if self.dtype not in ("float32", "bfloat16"):
+      raise UsageError(f"dtype is {self.dtype!r}; it is float32 or bfloat16")
+    if self.microbatches < 1:
+      raise UsageError(
+        f"microbatches is {self.microbatches}; it must be at least 1"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
   """A measure of a phase's product.
 
@@ -258,8 +289,10 @@ class Method:
     main: the arm that is the method itself.
     headline: the metrics that the closing table shows, by their column titles.
     claims: what `reproduce` judges.
-    reproduce_arms: the arms that `reproduce` runs.
-    settings_tried: by arm, how many settings were tried on validation data.
+    reproduce_arms: the arms that `reproduce` runs, for every preset or by the
+      preset's name (a preset that is not named takes the default's).
+    settings_tried: by arm, how many settings were tried on validation data; or
+      that by the preset's name (one for a preset that is not named).
     cases: the benchmark's rows.
     apply: `(config, products) -> (apply, variables)` for `kd_jax.load`.
     plots: `(run) -> {file stem: figure}`, beside the curves that every run has.
@@ -268,6 +301,9 @@ class Method:
       its config then has a field `seeds`.
     answers: questions to a finished run by option name ("query" is asked by
       `kd-jax evaluate METHOD --query TEXT` and `run.ask("query", TEXT)`).
+    files: `(config) -> {field: path}`, the user's own files and folders among
+      its values, as they are written there: a run is theirs by their content,
+      and keeps small ones (see `inputs`).
   """
 
   name: str
@@ -282,8 +318,10 @@ class Method:
   minutes: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
   data: str = ""
   claims: Sequence[Claim] = ()
-  reproduce_arms: tuple[str, ...] = ()
-  settings_tried: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  reproduce_arms: tuple[str, ...] | Mapping[str, tuple[str, ...]] = ()
+  settings_tried: Mapping[str, int] | Mapping[str, Mapping[str, int]] = (
+    dataclasses.field(default_factory=dict)
+  )
   cases: Sequence[Case] = ()
   apply: Callable[[Any, Products], tuple[Callable[..., Any], PyTree]] | None = (
     None
@@ -292,3 +330,4 @@ class Method:
   divided: tuple[str, ...] = ()
   seeds_in_run: bool = False
   answers: Mapping[str, Answer] = dataclasses.field(default_factory=dict)
+  files: Callable[[Any], Mapping[str, str]] | None = None

@@ -1,6 +1,5 @@
 """What `kd-jax list` and `kd-jax data` print."""
 
-import sys
 from typing import Any
 
 from kd_jax import registry, report
@@ -79,7 +78,7 @@ def build(name: str, manual_dir: str | None) -> None:
   """
   from kd_jax.datasets import catalog
 
-  catalog.build(name, manual_dir=manual_dir, say=_say)
+  catalog.build(name, manual_dir=manual_dir)
 
 
 def show(name: str, out: str | None) -> str:
@@ -92,28 +91,24 @@ def show(name: str, out: str | None) -> str:
   Returns:
     The text.
   """
-  from kd_jax.datasets import catalog, graphs
+  from kd_jax.datasets import graphs, shown
 
   if graphs.is_graph(name):
     return _graph(name)
-  shown = catalog.show(name) if out is None else catalog.show(name, out=out)
-  rows = [[k, v] for k, v in shown.features.items()]
+  found = shown.show(name, out=out)
+  rows = [[k, v] for k, v in found.features.items()]
   text = report.render(name, ["column", "shape and type"], rows, texts=2)
-  for split, counts in shown.counts.items():
+  for split, counts in found.counts.items():
     text += f"{split}: {sum(counts)} examples, per class {counts}\n"
-  if shown.grid is not None:
-    text += f"images: {shown.grid}\n"
-  return text + f"files: {shown.folder}\n"
+  if found.grid is not None:
+    text += f"images: {found.grid}\n"
+  return text + f"files: {found.folder}\n"
 
 
 def _graph(source: str) -> str:
   from kd_jax.datasets import graphs
   from kd_jax.datasets.graphs import describe
 
-  graph = graphs.load(source, say=_say)
+  graph = graphs.load(source)
   rows = [[label, text] for label, text in describe.facts(graph).items()]
   return report.render(graph.name, ["what", "in numbers"], rows, texts=2)
-
-
-def _say(line: str) -> None:
-  print(line, file=sys.stderr, flush=True)

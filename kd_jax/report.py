@@ -70,14 +70,18 @@ def table(run: Any) -> str:
   Returns:
     The text, with the folder where everything lies.
   """
-  method = run.method
+  method, names = run.method, _row_names(run)
+  # Not those that none of these arms has a number for.
+  metrics = [
+    m for m in method.headline if any(f"{n}.{m}" in run.metrics for n in names)
+  ]
   rows = [
     [
       f"{name}{' (the method)' if name == method.main else ''}",
       method.arms.get(name, ""),
-      *[number(run.metrics.get(f"{name}.{m}")) for m in method.headline],
+      *[number(run.metrics.get(f"{name}.{m}")) for m in metrics],
     ]
-    for name in _row_names(run)
+    for name in names
   ]
   summary = run.summary
   title = (
@@ -88,7 +92,7 @@ def table(run: Any) -> str:
     f"compiled {summary['compile_s']:.1f} s, trained {summary['train_s']:.1f} s"
     f", {summary['wall_s']:.1f} s in all; everything is in {run.workdir}\n"
   )
-  header = ["arm", "what it is", *method.headline.values()]
+  header = ["arm", "what it is", *[method.headline[m] for m in metrics]]
   return render(title, header, rows, texts=2) + times
 
 

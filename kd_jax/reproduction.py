@@ -71,7 +71,7 @@ def reproduce(
   if seeds < 2:
     raise UsageError(f"--seeds is {seeds}; an interval needs at least 2")
   if arms is None:
-    arms = method.reproduce_arms or tuple(method.arms)
+    arms = _arms(method, preset)
   config = dataclasses.replace(config, arms=tuple(arms), seed=first_seed)
   folder = pathlib.Path(workdir or f"runs/{method.name}-{preset}-reproduce")
   say = Reporter(quiet=quiet).say
@@ -80,7 +80,7 @@ def reproduce(
   runs = _runs(method, preset, config, seeds, folder, say, quiet)
   found = collect(runs)
   claims = [
-    verdict.decide(claim, found, dict(method.settings_tried))
+    verdict.decide(claim, found, _tried(method, preset))
     for claim in method.claims
     if not _missing(claim, found)
   ]
@@ -102,6 +102,22 @@ def reproduce(
   (folder / "claims.txt").write_text(text)
   say(f"{duration(time.monotonic() - begin)}; everything is in {folder}")
   return Reproduction(folder, claims, text)
+
+
+def _arms(method: Method, preset: str) -> tuple[str, ...]:
+  """The arms that the claims need at a preset."""
+  arms = method.reproduce_arms
+  if isinstance(arms, Mapping):
+    arms = arms.get(preset, arms[method.default])
+  return arms or tuple(method.arms)
+
+
+def _tried(method: Method, preset: str) -> dict[str, int]:
+  """Settings tried by arm."""
+  tried = dict(method.settings_tried)
+  if any(isinstance(value, Mapping) for value in tried.values()):
+    return dict(tried.get(preset, {}))
+  return tried
 
 
 def _missing(claim, found) -> list[str]:
@@ -193,12 +209,14 @@ def arms_table(method: Method, found: Mapping[tuple[str, str], Any]) -> str:
     return f"{arm_values['mean']:.4f} ± {arm_values['sd'] or 0:.4f}"
 
   names = list(dict.fromkeys(arm for arm, metric in found))
+  # Not those that none of these arms has a number for.
+  metrics = [m for m in method.headline if any((n, m) in found for n in names)]
   rows = [
-    [name, *[cell(name, m) for m in method.headline]]
+    [name, *[cell(name, m) for m in metrics]]
     for name in names
-    if any((name, m) in found for m in method.headline)
+    if any((name, m) in found for m in metrics)
   ]
-  header = ["arm", *method.headline.values()]
+  header = ["arm", *[method.headline[m] for m in metrics]]
   return report.render("mean ± sd over seeds", header, rows)
 
 

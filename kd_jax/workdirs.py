@@ -104,7 +104,11 @@ def _tuples(value: Any) -> Any:
 
 
 def describe(
-  method: Method, preset: str, config: Config, data: Mapping[str, Any]
+  method: Method,
+  preset: str,
+  config: Config,
+  data: Mapping[str, Any],
+  files: Mapping[str, str | None],
 ) -> dict[str, Any]:
   """What `config.json` holds.
 
@@ -113,6 +117,7 @@ def describe(
     preset: the preset's name.
     config: the configuration.
     data: the user's own data by role; arrays are told by their checksums.
+    files: the digests of the user's own files, by field.
 
   Returns:
     Plain data.
@@ -128,8 +133,27 @@ def describe(
     "preset": preset,
     "config": dataclasses.asdict(config),
     "data": given,
+    "files": dict(files),
   }
   return json.loads(json.dumps(described))
+
+
+def digests(workdir: pathlib.Path) -> dict[str, Any]:
+  """The digests of the user's own files that a run was made with, by field.
+
+  Args:
+    workdir: the run's folder.
+
+  Returns:
+    What its `config.json` says; nothing where nothing is saved beside it.
+
+  Raises:
+    UsageError: if it cannot be read.
+  """
+  path = workdir / "config.json"
+  if not path.exists() or not _has_work(workdir):
+    return {}
+  return read_json(path).get("files", {})
 
 
 def refuse_other(workdir: pathlib.Path, described: Mapping[str, Any]) -> None:
@@ -151,17 +175,30 @@ def refuse_other(workdir: pathlib.Path, described: Mapping[str, Any]) -> None:
   there = read_json(path)
   before, now = flatten(there), flatten(dict(described))
   before.pop("preset", None), now.pop("preset", None)
+  names = {n for n in {*before, *now} if before.get(n) != now.get(n)}
   differing = [
-    f"{name.removeprefix('config.')}: {before.get(name)!r} there, "
-    f"{now.get(name)!r} here"
-    for name in sorted(set(before) | set(now))
-    if before.get(name) != now.get(name)
+    _difference(name, before.get(name), now.get(name))
+    for name in sorted(names)
+    if not _told(name, names)
   ]
   if differing and _has_work(workdir):
     raise UsageError(
       f"{workdir} holds a run of another configuration "
       f"({'; '.join(differing)}); choose another --workdir"
     )
+
+
+def _told(name: str, names: set[str]) -> bool:
+  """Whether a file is another one because its path is."""
+  field = name.removeprefix("files.")
+  return field != name and bool({field, f"config.{field}"} & names)
+
+
+def _difference(name: str, there: Any, here: Any) -> str:
+  if name.startswith("files."):
+    what = "is gone" if here is None else "holds something else now"
+    return f"{name.removeprefix('files.')}: what the path names {what}"
+  return f"{name.removeprefix('config.')}: {there!r} there, {here!r} here"
 
 
 def _has_work(workdir: pathlib.Path) -> bool:

@@ -320,29 +320,70 @@ def test_prefetch_keeps_the_order_and_splits():
     next(accel.prefetch([np.zeros((6, 2))]))
 
 
+GIVEN = {
+  "JAX_COORDINATOR_ADDRESS": "10.0.0.1:1234",
+  "JAX_NUM_PROCESSES": "2",
+  "JAX_PROCESS_ID": "1",
+}
 SEVERAL = [
-  {"JAX_NUM_PROCESSES": "2"},
+  GIVEN,
   {"SLURM_STEP_NUM_TASKS": "4"},
   {"OMPI_COMM_WORLD_SIZE": "2"},
   {"TPU_WORKER_HOSTNAMES": "a,b"},
+  {"KD_JAX_HOSTS": "auto"},
 ]
-ONE = [{}, {"SLURM_STEP_NUM_TASKS": "1"}, {"TPU_WORKER_HOSTNAMES": "localhost"}]
+ONE = [
+  {},
+  {"SLURM_STEP_NUM_TASKS": "1"},
+  {"TPU_WORKER_HOSTNAMES": "localhost"},
+  {"JAX_NUM_PROCESSES": "1"},
+]
 
 
-@pytest.mark.parametrize("environ", [*SEVERAL, *ONE])
-def test_start_joins_the_other_hosts(monkeypatch, environ):
+@pytest.fixture
+def no_hosts(monkeypatch):
   for names in SEVERAL:
     for name in names:
       monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("environ", [*SEVERAL, *ONE])
+@pytest.mark.usefixtures("no_hosts")
+def test_start_joins_the_other_hosts(monkeypatch, environ):
   for name, value in environ.items():
     monkeypatch.setenv(name, value)
   calls = []
-  monkeypatch.setattr(jax.distributed, "initialize", lambda: calls.append(1))
+  monkeypatch.setattr(
+    jax.distributed, "initialize", lambda **how: calls.append(how)
+  )
   accel.start()
-  assert calls == ([1] if environ in SEVERAL else [])
+  told = {
+    "coordinator_address": "10.0.0.1:1234",
+    "num_processes": 2,
+    "process_id": 1,
+  }
+  # A launcher's own variables JAX reads by itself.
+  how = told if environ is GIVEN else {}
+  assert calls == ([how] if environ in SEVERAL else [])
   monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
   accel.start()
   assert len(calls) <= 1
+
+
+@pytest.mark.parametrize(
+  ("change", "words"),
+  [
+    ({"JAX_PROCESS_ID": ""}, "JAX_PROCESS_ID is not set"),
+    ({"JAX_COORDINATOR_ADDRESS": ""}, "JAX_COORDINATOR_ADDRESS is not set"),
+    ({"JAX_PROCESS_ID": "two"}, "JAX_PROCESS_ID is 'two'"),
+  ],
+)
+@pytest.mark.usefixtures("no_hosts")
+def test_start_says_what_is_missing(monkeypatch, change, words):
+  for name, value in {**GIVEN, **change}.items():
+    monkeypatch.setenv(name, value)
+  with pytest.raises(UsageError, match=words):
+    accel.start()
 
 
 def test_start_names_the_cache(monkeypatch, tmp_path):

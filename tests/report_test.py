@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import matplotlib.figure
@@ -53,6 +54,18 @@ def test_the_closing_table(run):
   assert "gap" in text
   assert str(run.workdir) in text
   assert "cpu x 4" in text
+
+
+def test_a_column_without_a_number_is_left_out(run):
+  more = {"test_gap": "gap", "test_fell": "falls"}
+  method = dataclasses.replace(run.method, headline=more)
+  wide = dataclasses.replace(run, method=method)
+  assert wide.table() == run.table()
+  metrics = {**run.metrics, "decay.test_fell": 0.25}
+  summary = {**run.summary, "metrics": metrics}
+  text = dataclasses.replace(wide, summary=summary).table()
+  assert "falls" in text
+  assert "0.25" in text
 
 
 def test_curves_show_the_rows(run):

@@ -187,6 +187,24 @@ def test_claims_of_arms_that_did_not_run_are_left_out(tmp_path):
   assert "decay" in found.text
 
 
+def test_a_preset_may_have_arms_and_settings_of_its_own(tmp_path):
+  arms = {"small": ("decay", "constant"), "tiny": ("decay",)}
+  tried = {"small": {"decay": 3, "constant": 3}}
+  method = dataclasses.replace(
+    toy_tabular.METHOD, reproduce_arms=arms, settings_tried=tried
+  )
+  how = {"seeds": 2, "quiet": True, "samples": 20}
+  tiny = reproduce(method, "tiny", workdir=tmp_path / "tiny", **how)
+  small = reproduce(method, workdir=tmp_path / "small", **how)
+  assert not tiny.claims
+  both = reproduce(
+    method, "tiny", workdir=tmp_path / "both", arms=arms["small"], **how
+  )
+  for found, wanted in ((small, 3), (both, 1)):
+    for arm in found.claims[0]["arms"].values():
+      assert arm["settings_tried"] == wanted
+
+
 def test_bad_use(tmp_path):
   with pytest.raises(UsageError, match="at least 2"):
     reproduce(toy_tabular.METHOD, seeds=1, workdir=tmp_path / "a")

@@ -12,6 +12,7 @@
 - in Python, a `Graph` of your own.
 """
 
+import difflib
 import os
 import re
 from pathlib import Path
@@ -72,6 +73,20 @@ def load(
   return _path(source, seed)
 
 
+def whole_of(source: str) -> str:
+  """The name or path of the graph that a source is, or is cut from.
+
+  Args:
+    source: a name or a path, with or without ":1000" behind it.
+
+  Returns:
+    What stands before it.
+  """
+  while cut := _CUT.fullmatch(source):
+    source = cut["source"]
+  return source
+
+
 def is_graph(source: str) -> bool:
   """Whether a name is that of a graph, cut or whole; paths are not names.
 
@@ -81,8 +96,7 @@ def is_graph(source: str) -> bool:
   Returns:
     True if `load` would take it as a name.
   """
-  cut = _CUT.fullmatch(source)
-  name = cut["source"] if cut else source
+  name = whole_of(source)
   return name == GENERATED or name in catalog.graphs()
 
 
@@ -113,8 +127,10 @@ def _path(source: str, seed: int) -> Graph:
     return read_folder(path)
   if path.is_file() or _FILE.fullmatch(source):
     return read_file(path, seed=seed)
-  known = ", ".join([*catalog.graphs(), GENERATED])
+  known = [*catalog.graphs(), GENERATED]
+  close = difflib.get_close_matches(source, known, n=1)
+  hint = f"did you mean {close[0]}? There" if close else "there"
   raise DataError(
-    f"there is no graph {source!r}; there is: {known}, or the path of a folder "
-    "with train.txt, valid.txt and test.txt, or of one .tsv file"
+    f"there is no graph {source!r}; {hint} is: {', '.join(known)}, or the path "
+    "of a folder with train.txt, valid.txt and test.txt, or of one .tsv file"
   )

@@ -1,6 +1,7 @@
 """A knowledge graph on the host: names, and triples of their numbers."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 from jaxtyping import Int32
@@ -38,3 +39,17 @@ class Graph:
   def known(self) -> Int32[np.ndarray, "k 3"]:
     """The triples of all splits, what a filtered rank leaves out."""
     return np.concatenate([self.train, self.valid, self.test])
+
+  @property
+  def digest(self) -> str:
+    """The SHA-256 of names and triples, in hexadecimal."""
+    names = "\0".join([*self.entities, "", *self.relations])
+    whole = hashlib.sha256(names.encode())
+    for split, triples in self.splits.items():
+      whole.update(f"{split} {len(triples)}".encode())
+      whole.update(np.ascontiguousarray(triples, np.int32).tobytes())
+    return whole.hexdigest()
+
+  def __str__(self) -> str:
+    """What runs call it: a run does not go on from another graph."""
+    return f"{self.name} ({self.digest})"

@@ -18,6 +18,14 @@ from kd_jax.accel.collectives import mean as mean
 from kd_jax.accel.collectives import sum as sum
 from kd_jax.accel.fusing import one_step as one_step
 from kd_jax.accel.fusing import scan_steps as scan_steps
+from kd_jax.accel.hosts import by_itself as by_itself
+from kd_jax.accel.hosts import from_first as from_first
+from kd_jax.accel.hosts import is_first as is_first
+from kd_jax.accel.hosts import largest as largest
+from kd_jax.accel.hosts import several as several
+from kd_jax.accel.hosts import to_host as to_host
+from kd_jax.accel.hosts import tree_from_first as tree_from_first
+from kd_jax.accel.hosts import wait as wait
 from kd_jax.accel.lifting import Lifted as Lifted
 from kd_jax.accel.lifting import Mode as Mode
 from kd_jax.accel.lifting import constrain as constrain

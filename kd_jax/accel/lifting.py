@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from kd_jax.accel import hosts
 from kd_jax.accel.collectives import AXIS
 from kd_jax.accel.placing import check_rows, mesh
 
@@ -125,7 +126,7 @@ def data_parallel(
     UsageError: (a ValueError) at the call, if the devices do not divide the
       batch.
   """
-  devices = list(jax.devices() if devices is None else devices)
+  devices = list(hosts.devices() if devices is None else devices)
   many = len({d.process_index for d in devices}) > 1
   if mode == "auto":
     mode = "jit" if len(devices) == 1 else "shard_map" if many else "pmap"

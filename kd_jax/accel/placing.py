@@ -1,14 +1,17 @@
 """Where arrays lie: replicated once, or batches on their way."""
 
 import collections
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from kd_jax.accel import hosts
 from kd_jax.accel.collectives import AXIS
 from kd_jax.errors import UsageError
 
@@ -18,7 +21,7 @@ PyTree = Any
 
 def mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
   """A one-dimensional mesh over the devices, its axis named "batch"."""
-  devices = list(jax.devices() if devices is None else devices)
+  devices = list(hosts.devices() if devices is None else devices)
   return Mesh(
     np.array(devices), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,)
   )
@@ -53,10 +56,13 @@ def place(
   # device_put keeps the buffer of an array that is there already, and on the
   # CPU that of a NumPy array, whatever its may_alias says: copied first.
   on_host = m.devices.flat[0].platform == "cpu"
+  here = len(m.local_devices) == m.size
 
   def put(x, divided=False):
     if divided:
       check_rows(x, m.size)
+    if not here:
+      return _put_everywhere(x, rows if divided else whole)
     if isinstance(x, jax.Array):
       x = x.copy()
     elif on_host:
@@ -68,8 +74,19 @@ def place(
   return jax.tree.map(put, tree, split)
 
 
+def _put_everywhere(x: Any, sharding: NamedSharding) -> jax.Array:
+  """Puts what every process has on the devices of all, without asking them."""
+  if jax.dtypes.issubdtype(getattr(x, "dtype", None), jax.dtypes.prng_key):
+    data = _put_everywhere(jax.random.key_data(x), sharding)
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+  host = np.asarray(hosts.to_host(x))
+  return jax.make_array_from_callback(
+    host.shape, sharding, lambda index: np.array(host[index])
+  )
+
+
 def check_replicated(tree: PyTree) -> None:
-  """Checks that every device holds the same bits.
+  """Checks that every device holds the same bits, those of other hosts too.
 
   `out_axes=None` and a replicated output spec believe the step: a forgotten
   collective leaves each device its own values, and reading the array shows only
@@ -81,20 +98,29 @@ def check_replicated(tree: PyTree) -> None:
   Raises:
     ValueError: names the first leaf whose copies differ.
   """
+  names, digests = [], []
   for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
     if not isinstance(leaf, jax.Array) or not leaf.is_fully_replicated:
       continue
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
       leaf = jax.random.key_data(leaf)
-    shards = leaf.addressable_shards
-    if len(shards) < 2:
-      continue
-    first = np.asarray(shards[0].data).tobytes()
-    for shard in shards[1:]:
-      if np.asarray(shard.data).tobytes() != first:
+    first, *others = leaf.addressable_shards
+    bits = np.asarray(first.data).tobytes()
+    for shard in others:
+      if np.asarray(shard.data).tobytes() != bits:
         raise ValueError(
-          f"{jax.tree_util.keystr(path)} differs between {shards[0].device} "
+          f"{jax.tree_util.keystr(path)} differs between {first.device} "
           f"and {shard.device}: a collective is missing in the step"
+        )
+    names.append(jax.tree_util.keystr(path))
+    digests.append(zlib.crc32(bits))
+  if hosts.several() and digests:
+    found = multihost_utils.process_allgather(np.array(digests, np.uint32))
+    for name, column in zip(names, found.T, strict=True):
+      if len(set(column.tolist())) > 1:
+        raise ValueError(
+          f"{name} differs between processes: a collective is missing in the "
+          "step, or they were started with different words or data"
         )
 
 

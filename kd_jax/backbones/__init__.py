@@ -1,7 +1,8 @@
 """Networks that two or more methods use, as flax.linen modules.
 
 Each one's `__call__(x, *, train, where=None)` returns `Features`; `create`
-makes one by name, `tap` reads activations out of any module.
+makes one by name, `load_resnet` one with the weights of a file; `tap` reads
+activations out of any module.
 """
 
 from kd_jax.backbones.cnn import SmallCNN
@@ -9,17 +10,23 @@ from kd_jax.backbones.conv import Conv
 from kd_jax.backbones.features import Features, Head
 from kd_jax.backbones.names import NAMES, create
 from kd_jax.backbones.norm import BatchNorm
+from kd_jax.backbones.pretrained import load_resnet
 from kd_jax.backbones.resnet import ResNet
 from kd_jax.backbones.taps import tap
+from kd_jax.backbones.vgg import VGG
+from kd_jax.backbones.wide import WideResNet
 
 __all__ = [
   "NAMES",
+  "VGG",
   "BatchNorm",
   "Conv",
   "Features",
   "Head",
   "ResNet",
   "SmallCNN",
+  "WideResNet",
   "create",
+  "load_resnet",
   "tap",
 ]

@@ -1,10 +1,14 @@
 """The networks by name, for configurations."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
 
-from kd_jax.backbones import cnn, resnet
+from kd_jax.backbones import cnn, resnet, vgg, wide
+
+# The depths and widths that papers pair with each other.
+_WIDE = ((16, 1), (16, 2), (28, 2), (28, 10), (40, 1), (40, 2))
 
 NAMES = {
   "small_cnn": cnn.SmallCNN,
@@ -12,6 +16,11 @@ NAMES = {
   "resnet18": resnet.resnet18,
   "resnet18_half": resnet.resnet18_half,
   "resnet34": resnet.resnet34,
+  **{f"vgg{n}": getattr(vgg, f"vgg{n}") for n in (8, 11, 13, 16, 19)},
+  **{
+    f"wrn_{d}_{k}": functools.partial(wide.WideResNet, depth=d, widen=k)
+    for d, k in _WIDE
+  },
 }
 
 

@@ -5,6 +5,7 @@ unevenly on them (all of one device's, say) leave the statistics those of the
 whole batch. flax's layer means the devices' means.
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -63,7 +64,8 @@ class BatchNorm(nn.Module):
     mean = self.variable("batch_stats", "mean", jnp.zeros, size, jnp.float32)
     var = self.variable("batch_stats", "var", jnp.ones, size, jnp.float32)
     if self.use_running_average:
-      use = mean.value, var.value
+      spread = jax.lax.rsqrt(var.value + self.epsilon)
+      y = _scaled(x, scale * spread, bias, mean.value)
     else:
       # While the parameters are made no axis is bound.
       axis_name = None if self.is_initializing() else self.axis_name
@@ -71,16 +73,74 @@ class BatchNorm(nn.Module):
       if not self.is_initializing():
         self._move(mean, use[0], count)
         self._move(var, use[1], count)
-    wide = (1,) * (x.ndim - 1) + size
-    factor = scale * jax.lax.rsqrt(use[1] + self.epsilon)
-    y = x.astype(jnp.float32) - use[0].reshape(wide)
-    y = y * factor.reshape(wide) + bias.reshape(wide)
+      spread = jax.lax.rsqrt(use[1] + self.epsilon)
+      y = _normalised(axis_name, x, scale, bias, where, use[0], spread, count)
     return y.astype(self.dtype or x.dtype)
 
   def _move(self, running, value, count):
     # A batch without a row that counts says nothing.
     rate = jnp.where(count > 0, 1 - self.momentum, 0.0)
     running.value = running.value + rate * (value - running.value)
+
+
+def _scaled(x, factor, bias, mean):
+  """(x - mean) factor + bias, in float32."""
+  wide = (1,) * (x.ndim - 1) + (-1,)
+  y = x.astype(jnp.float32) - mean.reshape(wide)
+  return y * factor.reshape(wide) + bias.reshape(wide)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _normalised(axis_name, x, scale, bias, where, mean, spread, count):
+  """Scaled by the statistics of `x` itself.
+
+  The gradient in `x` is the whole one, through the statistics as well; nothing
+  but `x` is kept for it, and it takes two passes over the activations.
+
+  Args:
+    axis_name: the axis that the statistics were gathered over, or None.
+    x: activations, channels last.
+    scale: of each channel.
+    bias: of each channel.
+    where: the rows that entered the statistics, or None.
+    mean: of each channel.
+    spread: one over each channel's standard deviation.
+    count: how many values the statistics are made of.
+
+  Returns:
+    The normalised activations, in float32.
+  """
+  del axis_name, where, count
+  return _scaled(x, scale * spread, bias, mean)
+
+
+def _forth(axis_name, x, scale, bias, where, mean, spread, count):
+  kept = x, scale, where, mean, spread, count
+  return _normalised(axis_name, x, scale, bias, *kept[2:]), kept
+
+
+def _back(axis_name, kept, dy):
+  x, scale, where, mean, spread, count = kept
+  axes, wide = tuple(range(x.ndim - 1)), (1,) * (x.ndim - 1) + (-1,)
+  x = x.astype(jnp.float32)
+  # Not of x - mean, which the compiler would keep from the way forth.
+  first = dy.sum(axes)
+  second = ((dy * x).sum(axes) - mean * first) * spread
+  # Every row of every device was normalised by the same statistics.
+  shifts = accel.sum((first, second), axis_name)
+  shift, slope = (s / jnp.maximum(count, 1.0) for s in shifts)
+  slope = slope * spread
+  through = x * slope.reshape(wide) + (shift - mean * slope).reshape(wide)
+  if where is not None:
+    rows = where.reshape((-1,) + (1,) * (x.ndim - 1))
+    through = jnp.where(rows, through, 0.0)
+  dx = (dy - through) * (scale * spread).reshape(wide)
+  # Statistics are arguments so as not to be computed twice; `dx` holds theirs.
+  nothing = [jnp.zeros_like(v) for v in kept[-3:]]
+  return dx.astype(kept[0].dtype), second, first, None, *nothing
+
+
+_normalised.defvjp(_forth, _back)
 
 
 def statistics(

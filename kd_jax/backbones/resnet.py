@@ -1,9 +1,11 @@
-"""Residual networks for images of 32x32 and 64x64.
+"""Residual networks.
 
 He et al., Deep Residual Learning for Image Recognition, CVPR 2016, in the form
-that distillation papers use on small images: a 3x3 stem without pooling, four
-stages of basic blocks, global average pooling. Convolutions and norms are made
-once and handed down, so that a block knows its width and its stride only.
+that distillation papers use on images of 32x32 and 64x64: a 3x3 stem without
+pooling, four stages of basic blocks, global average pooling; and with the
+paper's own stem for larger ones, 7x7 in steps of two and a maximum.
+Convolutions and norms are made once and handed down, so that a block knows its
+width and its stride only.
 """
 
 import functools
@@ -64,6 +66,8 @@ class ResNet(nn.Module):
     num_classes: how many logits.
     blocks: blocks of each stage; every stage but the first halves the image.
     width: channels of the first stage; each further stage doubles them.
+    large: for images of 224x224: a stem of 7x7 in steps of 2 and a 3x3 maximum
+      in steps of 2, rather than of 3x3.
     dtype: the dtype of the activations; parameters, batch statistics and logits
       are float32 whatever it is.
     axis_name: the axis that batch statistics are gathered over, or None.
@@ -72,6 +76,7 @@ class ResNet(nn.Module):
   num_classes: int
   blocks: Sequence[int] = (2, 2, 2, 2)
   width: int = 64
+  large: bool = False
   dtype: Any = jnp.float32
   axis_name: str | None = None
 
@@ -102,8 +107,11 @@ class ResNet(nn.Module):
       axis_name=self.axis_name,
       dtype=self.dtype,
     )
-    x = conv(self.width, (3, 3), 1, 1, name="conv_init")(x)
-    x = nn.relu(norm(name="norm_init")(x, where))
+    size, stride, padding = (7, 2, 3) if self.large else (3, 1, 1)
+    stem = conv(self.width, (size, size), stride, padding, name="conv_init")
+    x = nn.relu(norm(name="norm_init")(stem(x), where))
+    if self.large:
+      x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
     for i, count in enumerate(self.blocks):
       for j in range(count):
         x = BasicBlock(

@@ -5,6 +5,9 @@ it when the last byte is there. A tree is saved as {path of the leaf: array} of
 host arrays without a device axis, so that it comes back on any number of
 devices, with a checksum of every leaf and of every file, so that damage is
 noticed and named. Nothing that is read is executed.
+
+Of several processes the first one alone has the folder (`Shelf`): it writes,
+and what it reads it sends to the others, which need no disk in common with it.
 """
 
 import json
@@ -19,6 +22,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from kd_jax import accel
 from kd_jax.errors import UsageError
 
 PyTree = Any
@@ -30,6 +34,17 @@ logging.getLogger("absl").setLevel(logging.ERROR)
 # one that is being deleted.
 _UNFINISHED = ".orbax-checkpoint-tmp"
 _DIGESTS = "digests.json"
+
+# The first process reads and writes by itself: Orbax must not wait for others.
+_FIRST = ocp.options.MultiprocessingOptions(
+  primary_host=0, active_processes={0}, barrier_sync_key_prefix="kd_jax"
+)
+
+
+def _checkpointer() -> ocp.Checkpointer:
+  options = ocp.CompositeOptions(multiprocessing_options=_FIRST)
+  handler = ocp.CompositeCheckpointHandler(composite_options=options)
+  return ocp.Checkpointer(handler, multiprocessing_options=_FIRST)
 
 
 def flatten(tree: PyTree) -> dict[str, Any]:
@@ -103,7 +118,7 @@ def write(path: pathlib.Path, tree: PyTree, about: Mapping[str, Any]) -> None:
   if leaves:
     items["tree"] = ocp.args.PyTreeSave(leaves)
   try:
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+    with _checkpointer() as checkpointer:
       checkpointer.save(path.resolve(), ocp.args.Composite(**items))
     (path / _DIGESTS).write_text(json.dumps(_digests(path)))
   except (OSError, ValueError) as error:
@@ -129,7 +144,7 @@ def read_about(path: pathlib.Path) -> dict[str, Any]:
   if _intact(path, "about") is False:
     raise UsageError(_damaged(path, "its description"))
   try:
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+    with _checkpointer() as checkpointer:
       items = checkpointer.restore(
         path.resolve(), ocp.args.Composite(about=ocp.args.JsonRestore())
       )
@@ -200,7 +215,7 @@ def _restore(path: pathlib.Path, names: list[str]) -> dict[str, np.ndarray]:
 
 def _restore_leaves(path, names):
   whole = ocp.RestoreArgs(restore_type=np.ndarray)
-  with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+  with _checkpointer() as checkpointer:
     items = checkpointer.restore(
       path.resolve(),
       ocp.args.Composite(
@@ -231,6 +246,9 @@ def _damaged(path: pathlib.Path, what: str) -> str:
 class Shelf:
   """The saved trees of a run: checkpoints in order, and finished products.
 
+  Every process calls each method, in the same order; the first one does what it
+  says.
+
   Attributes:
     checkpoints: the folder of checkpoints, "000001" and so on.
     products: the folder of products, by phase.
@@ -241,8 +259,10 @@ class Shelf:
   def __init__(self, workdir: pathlib.Path, *, read_only: bool = False):
     self.checkpoints = workdir / "checkpoints"
     self.products = workdir / "products"
-    if read_only:
-      return
+    if not read_only:
+      accel.from_first(self._tidy)
+
+  def _tidy(self) -> None:
     for folder in (self.checkpoints, self.products):
       folder.mkdir(parents=True, exist_ok=True)
       for leftover in folder.glob(f"*{_UNFINISHED}*"):
@@ -255,20 +275,49 @@ class Shelf:
       state: the phase's state.
       about: where the run stands.
     """
-    there = self._numbers()
-    write(self._path((there or [0])[-1] + 1), state, about)
-    for number in there[: 1 - self.KEEP]:
-      _delete(self._path(number))
+    state = accel.to_host(state)
 
-  def latest(self) -> pathlib.Path | None:
-    """The newest checkpoint's folder, if there is one."""
-    there = self._numbers()
-    return self._path(there[-1]) if there else None
+    def save():
+      there = self._numbers()
+      write(self._path((there or [0])[-1] + 1), state, about)
+      for number in there[: 1 - self.KEEP]:
+        _delete(self._path(number))
+
+    accel.from_first(save)
+
+  def latest(self) -> dict[str, Any] | None:
+    """What the newest checkpoint says of itself, if there is one."""
+
+    def latest():
+      there = self._numbers()
+      return read_about(self._path(there[-1])) if there else None
+
+    return accel.from_first(latest)
+
+  def resume(self, like: PyTree) -> PyTree:
+    """Reads the newest checkpoint.
+
+    Args:
+      like: arrays or shapes, in the state's structure.
+
+    Returns:
+      The state, of host arrays.
+
+    Raises:
+      UsageError: as `read`.
+    """
+    return accel.tree_from_first(
+      lambda: read(self._path(self._numbers()[-1]), like), like
+    )
 
   def clear(self) -> None:
     """Deletes the checkpoints (a finished phase's product stands for them)."""
-    for number in self._numbers():
-      _delete(self._path(number))
+
+    def clear():
+      for number in self._numbers():
+        _delete(self._path(number))
+
+    accel.from_first(clear)
 
   def put(self, key: str, product: PyTree, about: Mapping[str, Any]) -> None:
     """Saves a finished phase's product.
@@ -278,11 +327,40 @@ class Shelf:
       product: arrays.
       about: its metrics and clocks.
     """
-    write(self.products / key, product, about)
+    accel.from_first(lambda: write(self.products / key, product, about))
 
   def has(self, key: str) -> bool:
     """Whether a phase is finished."""
-    return (self.products / key).is_dir()
+    return accel.from_first((self.products / key).is_dir)
+
+  def product(self, key: str, like: PyTree) -> PyTree:
+    """Reads a finished phase's product.
+
+    Args:
+      key: the phase's key.
+      like: arrays or shapes, in the product's structure.
+
+    Returns:
+      The product, of host arrays.
+
+    Raises:
+      UsageError: as `read`.
+    """
+    return accel.tree_from_first(lambda: read(self.products / key, like), like)
+
+  def about(self, key: str) -> dict[str, Any]:
+    """What was said of a finished phase's product: its metrics and clocks.
+
+    Args:
+      key: the phase's key.
+
+    Returns:
+      The plain data.
+
+    Raises:
+      UsageError: as `read_about`.
+    """
+    return accel.from_first(lambda: read_about(self.products / key))
 
   def _numbers(self) -> list[int]:
     names = [p.name for p in self.checkpoints.iterdir() if p.name.isdigit()]

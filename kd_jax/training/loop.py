@@ -78,6 +78,7 @@ class Session:
       with self.clock.on("compile"):
         lifted = accel.data_parallel(fn, mode=self.mode, **how)
         self.programs[key] = lifted.compile(state, table)
+      accel.wait()
     return self.programs[key]
 
 
@@ -248,6 +249,7 @@ class PhaseLoop:
       values = evaluate(phase, phase.product(state), session, self.tables)
       session.writer.write("eval", phase.arm, phase.name, step, values)
     session.observer("step", step)
+    session.stop = accel.largest(session.stop)
     due = config.save_every and step % config.save_every == 0
     if (due or session.stop) and not last:
       self._save(state, step)

@@ -19,12 +19,11 @@ import numpy as np
 from kd_jax import accel
 from kd_jax.errors import Interrupted, UsageError
 from kd_jax.experiment import Config, Phase, WholeRun
-from kd_jax.training import checkpoint
 from kd_jax.training.checkpoint import Shelf
 from kd_jax.training.clock import Clock
 from kd_jax.training.loop import PhaseLoop, Session, evaluate
 from kd_jax.training.progress import Reporter
-from kd_jax.training.writers import Writer
+from kd_jax.training.writers import open_writer
 
 PyTree = Any
 
@@ -54,7 +53,8 @@ def claim_folder(workdir: pathlib.Path) -> Iterator[None]:
   """Takes a run's folder for this process alone.
 
   Args:
-    workdir: the folder; it is made if it is not there.
+    workdir: the folder; it is made if it is not there. Of several processes
+      that run together the first one takes it.
 
   Yields:
     Nothing; the folder is this process's until the block ends. One that was
@@ -64,26 +64,30 @@ def claim_folder(workdir: pathlib.Path) -> Iterator[None]:
     UsageError: if it cannot be written, or another process has it.
   """
   new = not workdir.exists()
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    lock = (workdir / ".lock").open("w")
-    lock.write("kd-jax" * 1000)
-    lock.flush()
-  except OSError as error:
-    raise UsageError(f"cannot write {workdir}: {error.strerror}") from error
-  with lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      raise UsageError(
-        f"another process is running in {workdir}; choose another --workdir"
-      ) from None
+  with contextlib.ExitStack() as stack:
+    accel.from_first(lambda: _lock(workdir, stack))
     try:
       yield
     except UsageError:
-      if new and [p.name for p in workdir.iterdir()] == [".lock"]:
+      alone = new and accel.is_first()
+      if alone and [p.name for p in workdir.iterdir()] == [".lock"]:
         shutil.rmtree(workdir)
       raise
+
+
+def _lock(workdir: pathlib.Path, stack: contextlib.ExitStack) -> None:
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    lock = stack.enter_context((workdir / ".lock").open("w"))
+    lock.write("kd-jax" * 1000)
+    lock.flush()
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    raise UsageError(
+      f"another process is running in {workdir}; choose another --workdir"
+    ) from None
+  except OSError as error:
+    raise UsageError(f"cannot write {workdir}: {error.strerror}") from error
 
 
 @contextlib.contextmanager
@@ -141,7 +145,7 @@ def execute(
   """
   session = Session(
     shelf=Shelf(workdir),
-    writer=Writer(workdir, tensorboard=tensorboard),
+    writer=open_writer(workdir, tensorboard=tensorboard),
     clock=Clock(),
     reporter=reporter,
     config=config,
@@ -165,8 +169,9 @@ def execute(
           products[key] = product
         else:
           products[key] = _stored(phase, products, session)
-          values = checkpoint.read_about(shelf.products / key)["metrics"]
+          values = shelf.about(key)["metrics"]
         found.update(_named(phase, values))
+        session.stop = accel.largest(session.stop)
         if session.stop and number < len(phases):
           raise Interrupted(
             session.stop, f"stopped after {key}; the same command goes on"
@@ -184,12 +189,9 @@ def _position(session, phases) -> dict[str, Any]:
   latest = shelf.latest()
   position: dict[str, Any] = {"phase": None, "rows": 0}
   if finished:
-    about = checkpoint.read_about(shelf.products / finished[-1])
-    position = {**about, "phase": None}
-  if latest is not None:
-    about = checkpoint.read_about(latest)
-    if about["phase"] not in finished:
-      position = about
+    position = {**shelf.about(finished[-1]), "phase": None}
+  if latest is not None and latest["phase"] not in finished:
+    position = latest
   session.writer.rewind(position["rows"])
   if "clock" in position:
     session.clock.load(position["clock"])
@@ -203,26 +205,33 @@ def _run_phase(phase, products, session, title, position):
     return _run_whole(phase, products, session, title, seed)
   if position["phase"] == phase.key:
     like = jax.eval_shape(phase.init, products, seed)
-    state = checkpoint.read(session.shelf.latest(), like)
+    state = session.shelf.resume(like)
     step, window = position["step"], position["window"]
     session.reporter.say(f"{title}: going on from step {step}")
   else:
-    init = _once(session, f"{phase.key}/init", phase.init, products, seed)
-    state, step, window = init(products, seed), 0, {}
+    args = _everywhere((products, seed))
+    init = _once(session, f"{phase.key}/init", phase.init, *args)
+    state, step, window = init(*args), 0, {}
   state = PhaseLoop(phase, session, title).run(state, step, window)
-  product = jax.device_get(phase.product(state))
+  product = accel.to_host(phase.product(state))
   return product, evaluate(phase, product, session)
 
 
 def _run_whole(phase, products, session, title, seed):
   session.reporter.begin(title, phase.steps, 0)
   data = accel.place(phase.data) if phase.data is not None else None
+  products, seed = _everywhere((products, seed))
   run = _once(session, f"{phase.key}/run", phase.run, products, data, seed)
   with session.clock.on("train"):
-    product, values = jax.device_get(run(products, data, seed))
+    product, values = accel.to_host(run(products, data, seed))
   session.clock.steps += phase.steps
   session.clock.examples += phase.steps
   return product, {k: np.asarray(v).tolist() for k, v in values.items()}
+
+
+def _everywhere(args):
+  """Arguments of a program that several processes run together, as one."""
+  return accel.place(args) if accel.several() else args
 
 
 def _once(session, name, fn, *args):
@@ -233,6 +242,7 @@ def _once(session, name, fn, *args):
   if key not in session.programs:
     with session.clock.on("compile"):
       session.programs[key] = jax.jit(fn).lower(*args).compile()
+    accel.wait()
   return session.programs[key]
 
 
@@ -263,7 +273,7 @@ def _stored(phase, products, session) -> PyTree:
     like = jax.eval_shape(
       lambda p, s: phase.product(phase.init(p, s)), products, seed
     )
-  return checkpoint.read(session.shelf.products / phase.key, like)
+  return session.shelf.product(phase.key, like)
 
 
 def _named(phase, values) -> dict[str, Any]:
@@ -338,8 +348,7 @@ def evaluate_products(
   found: dict[str, Any] = {}
   for phase in phases:
     if isinstance(phase, WholeRun):
-      about = checkpoint.read_about(session.shelf.products / phase.key)
-      values = about["metrics"]
+      values = session.shelf.about(phase.key)["metrics"]
     else:
       values = evaluate(phase, products[phase.key], session)
     found.update(_named(phase, values))

@@ -10,6 +10,7 @@ import optax
 from kd_jax import accel
 from kd_jax.losses import compose
 from kd_jax.metrics import Mean, mean
+from kd_jax.training.accumulation import accumulate
 from kd_jax.training.state import State, step_key
 
 PyTree = Any
@@ -24,6 +25,7 @@ def make_train_step(
   *,
   extra_terms: Sequence[tuple[Terms, Mapping[str, Any]]] = (),
   measures: Callable[..., Mapping[str, Mean]] | None = None,
+  microbatches: int = 1,
 ) -> Callable[..., tuple[State, dict[str, Mean]]]:
   """Builds a pure step: forward, terms, combine, gradient, update.
 
@@ -38,6 +40,8 @@ def make_train_step(
       that is taken is an error.
     measures: `(outputs, batch) -> {name: Mean}`: what is logged and not
       optimised.
+    microbatches: the batch is taken in so many parts, one after the other, and
+      their gradients add up (see `accumulation`).
 
   Returns:
     `train_step(state, batch, *, axis_name=None) -> (state, metrics)`. The
@@ -50,8 +54,7 @@ def make_train_step(
   """
   parts_of = [(terms, weights), *extra_terms]
 
-  def train_step(state, batch, *, axis_name=None):
-    key = step_key(state)
+  def gradient(state, batch, key, *, axis_name=None):
     where = batch.get("where")
 
     def loss_fn(params):
@@ -67,9 +70,17 @@ def make_train_step(
     (loss, (parts, outputs, model_state)), grads = jax.value_and_grad(
       loss_fn, has_aux=True
     )(state.params)
-    loss, grads, model_state = accel.mean((loss, grads, model_state), axis_name)
     if measures is not None:
       parts = {**parts, **measures(outputs, batch)}
+    return (loss, grads), model_state, parts
+
+  if microbatches > 1:
+    gradient = accumulate(gradient, microbatches)
+
+  def train_step(state, batch, *, axis_name=None):
+    key = step_key(state)
+    found, model_state, parts = gradient(state, batch, key, axis_name=axis_name)
+    (loss, grads), model_state = accel.mean((found, model_state), axis_name)
     metrics = accel.sum(parts, axis_name)
     metrics["loss"] = mean(loss)
     metrics["grad_norm"] = mean(_norm(grads))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kd_jax import accel
 from kd_jax.errors import UsageError
 
 
@@ -67,6 +68,50 @@ class Writer:
     if self._events is not None:
       self._events.close()
     write_csv(self.path)
+
+
+class NoWriter(Writer):
+  """What a process has that is not the first: it writes nothing."""
+
+  def __init__(self):
+    pass
+
+  def position(self) -> int:
+    """Nothing was written."""
+    return 0
+
+  def rewind(self, position: int) -> None:
+    """There is nothing to cut."""
+
+  def write(
+    self, kind: str, arm: str, phase: str, step: int, values: Mapping[str, Any]
+  ) -> None:
+    """Writes nothing."""
+
+  def close(self) -> None:
+    """There is nothing to close."""
+
+
+def open_writer(workdir: pathlib.Path, *, tensorboard: bool = False) -> Writer:
+  """The run's writer, or on a process that is not the first one none.
+
+  Args:
+    workdir: the run's folder.
+    tensorboard: whether event files are written too.
+
+  Returns:
+    The writer.
+
+  Raises:
+    UsageError: on every process, where the folder cannot be written.
+  """
+  found: list[Writer] = []
+
+  def make():
+    found.append(Writer(workdir, tensorboard=tensorboard))
+
+  accel.from_first(make)
+  return found[0] if found else NoWriter()
 
 
 def _plain(value: Any) -> float | list[float] | None:

@@ -9,6 +9,7 @@ from kd_jax.methods.kd3.arms import PRESETS
 from kd_jax.methods.kd3.cases import CASES
 from kd_jax.methods.kd3.claim import ARMS, CLAIMS
 from kd_jax.methods.kd3.config import Config as Config
+from kd_jax.methods.kd3.data import files
 from kd_jax.methods.kd3.plots import plots
 from kd_jax.methods.kd3.train import apply, phases
 
@@ -54,5 +55,6 @@ METHOD = Method(
   cases=CASES,
   divided=("batch_size", "score_batch_size"),
   apply=apply,
+  files=files,
   plots=plots,
 )

@@ -166,7 +166,7 @@ class OptimConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(experiment.Config):
+class Config(experiment.NetworkConfig):
   """KD^3.
 
   Attributes:

@@ -20,7 +20,7 @@ from jaxtyping import Float, UInt8
 
 from kd_jax.datasets import sources
 from kd_jax.errors import UsageError
-from kd_jax.methods.kd3.config import DataConfig
+from kd_jax.methods.kd3.config import Config, DataConfig
 
 Columns = Mapping[str, np.ndarray]
 CLASSES = 5
@@ -91,6 +91,24 @@ def load(
       f"{size[0]}x{size[1]}, and nothing would be left of them"
     )
   return found
+
+
+def files(config: Config) -> dict[str, str]:
+  """The user's own files and folders that a run reads.
+
+  Args:
+    config: the method's configuration.
+
+  Returns:
+    Their paths by field. Data sets that go by a name are not the user's.
+  """
+  given = {"original": config.data.original, "web": config.data.web}
+  embedded = ("digits_0_4", "shifted_digits")
+  return {
+    f"data.{role}": spec
+    for role, spec in given.items()
+    if spec not in embedded and sources.is_path(spec)
+  }
 
 
 def _own(original, web, config, seed, say) -> Tables:

@@ -22,7 +22,10 @@ Variables = Mapping[str, Any]
 
 
 def network(
-  net: NetConfig, classes: int, axis_name: str | None = None
+  net: NetConfig,
+  classes: int,
+  axis_name: str | None = None,
+  dtype: str = "float32",
 ) -> nn.Module:
   """Makes a backbone with a linear head.
 
@@ -30,6 +33,7 @@ def network(
     net: which.
     classes: logits of its head.
     axis_name: the axis that batch statistics are gathered over, or None.
+    dtype: of its activations.
 
   Returns:
     The module; it returns `backbones.Features`.
@@ -37,7 +41,9 @@ def network(
   shape = {}
   if net.name == "small_cnn":
     shape = {"widths": net.widths, "strides": net.strides}
-  return backbones.create(net.name, classes, axis_name=axis_name, **shape)
+  return backbones.create(
+    net.name, classes, axis_name=axis_name, dtype=jnp.dtype(dtype), **shape
+  )
 
 
 class Projector(nn.Module):
@@ -50,11 +56,13 @@ class Projector(nn.Module):
     channels: cT.
     factor: the two layers inside have cT / factor channels.
     axis_name: the axis that batch statistics are gathered over, or None.
+    dtype: of the activations.
   """
 
   channels: int
   factor: int = 2
   axis_name: str | None = None
+  dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(
@@ -78,10 +86,18 @@ class Projector(nn.Module):
     layers = ((inner, 1), (inner, 3), (self.channels, 1))
     for i, (width, size) in enumerate(layers):
       x = backbones.Conv(
-        width, (size, size), padding=size // 2, use_bias=False, name=f"conv_{i}"
+        width,
+        (size, size),
+        padding=size // 2,
+        use_bias=False,
+        dtype=self.dtype,
+        name=f"conv_{i}",
       )(x)
       norm = backbones.BatchNorm(
-        not train, axis_name=self.axis_name, name=f"norm_{i}"
+        not train,
+        axis_name=self.axis_name,
+        dtype=self.dtype,
+        name=f"norm_{i}",
       )
       x = nn.relu(norm(x, where))
     return x
@@ -96,6 +112,7 @@ class Student(nn.Module):
     channels: cT.
     loss: the widths of what is added are read from it.
     axis_name: the axis that batch statistics are gathered over, or None.
+    dtype: of all activations.
   """
 
   net: NetConfig
@@ -103,15 +120,17 @@ class Student(nn.Module):
   channels: int
   loss: LossConfig = LossConfig()
   axis_name: str | None = None
+  dtype: str = "float32"
 
   def setup(self):
     """Makes the parts."""
-    self.backbone = network(self.net, self.classes, self.axis_name)
+    dtype, width = jnp.dtype(self.dtype), self.loss.embedding
+    self.backbone = network(self.net, self.classes, self.axis_name, self.dtype)
     self.projector = Projector(
-      self.channels, self.loss.projector_factor, self.axis_name
+      self.channels, self.loss.projector_factor, self.axis_name, dtype
     )
-    self.embed_student = Embedding(self.loss.embedding)
-    self.embed_teacher = Embedding(self.loss.embedding)
+    self.embed_student = Embedding(width, dtype)
+    self.embed_teacher = Embedding(width, dtype)
 
   def __call__(self, x, *, train, where=None) -> backbones.Features:
     """The backbone alone: fS, gS and its own head's logits."""
@@ -137,15 +156,22 @@ class Embedding(nn.Module):
 
   Attributes:
     width: e.
+    dtype: of the product.
   """
 
   width: int
+  dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: Float[Array, "b c"]) -> Float[Array, "b e"]:
     """Embeds pooled features."""
     bias = bias_uniform(x.shape[-1])
-    return nn.Dense(self.width, kernel_init=kernel_uniform, bias_init=bias)(x)
+    return nn.Dense(
+      self.width,
+      dtype=self.dtype,
+      kernel_init=kernel_uniform,
+      bias_init=bias,
+    )(x)
 
 
 def pool_to(
@@ -170,6 +196,11 @@ def pool_to(
         window[k, low:high] = 1 / (high - low)
       x = jnp.moveaxis(jnp.tensordot(x, window, ((axis,), (1,))), -1, axis)
   return x
+
+
+def pooled(x: Float[Array, "b h w c"]) -> Float[Array, "b c"]:
+  """A map's mean over space, in float32 whatever its dtype."""
+  return x.mean((1, 2), dtype=jnp.float32)
 
 
 def classify(
@@ -219,7 +250,8 @@ def teacher_predict(
 def teacher_features(config, teacher, x) -> backbones.Features:
   """fT, gT and zT, in evaluation mode."""
   classes = teacher["params"]["head"]["kernel"].shape[-1]
-  return network(config.teacher, classes).apply(teacher, x, train=False)
+  module = network(config.teacher, classes, dtype=config.dtype)
+  return module.apply(teacher, x, train=False)
 
 
 def student_module(
@@ -236,7 +268,9 @@ def student_module(
     The module.
   """
   channels, classes = teacher["params"]["head"]["kernel"].shape
-  return Student(config.student, classes, channels, config.loss, axis_name)
+  return Student(
+    config.student, classes, channels, config.loss, axis_name, config.dtype
+  )
 
 
 def student_predict(
@@ -263,7 +297,7 @@ def student_predict(
   projected = module.apply(
     student, found.feature_map, size, train=False, method="project"
   )
-  logits = classify(teacher["params"]["head"], projected.mean((1, 2)))
+  logits = classify(teacher["params"]["head"], pooled(projected))
   return Prediction(found.pooled, logits)
 
 

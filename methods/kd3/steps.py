@@ -98,11 +98,13 @@ def forward(
   )
   teacher = _teacher(config, state.teacher, x, mixed)
   head = state.teacher["params"]["head"]
-  shared = loss.classifier == "shared"
+  zS = clean.logits
+  if loss.classifier == "shared":
+    zS = model.classify(head, model.pooled(projected))
   f = teacher.feature_map[: x.shape[0]]
   outputs = Outputs(
     zT=teacher.logits[: x.shape[0]],
-    zS=model.classify(head, projected.mean((1, 2))) if shared else clean.logits,
+    zS=zS,
     fT=f if projected is None else model.pool_to(f, projected.shape[1:3]),
     projected=projected,
     embeddings=None,
@@ -273,4 +275,5 @@ def make_train_step(
     student_optimizer(config) if tx is None else tx,
     extra_terms=extra_terms,
     measures=measures,
+    microbatches=config.microbatches,
   )

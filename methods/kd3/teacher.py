@@ -27,7 +27,7 @@ def make_teacher_step(
   def forward(params, state, batch, key, *, axis_name=None):
     x = inputs.drawn(config, key, batch)
     classes = params["head"]["kernel"].shape[-1]
-    network = model.network(config.teacher, classes, axis_name)
+    network = model.network(config.teacher, classes, axis_name, config.dtype)
     return network.apply(
       {"params": params, **state.model_state},
       x,
@@ -42,4 +42,10 @@ def make_teacher_step(
     return {"cross_entropy": loss(outputs.logits, batch["label"])}
 
   tx = tx or optimizer(config.teacher_optim, config.teacher_steps)
-  return stepping.make_train_step(forward, terms, {"cross_entropy": 1.0}, tx)
+  return stepping.make_train_step(
+    forward,
+    terms,
+    {"cross_entropy": 1.0},
+    tx,
+    microbatches=config.microbatches,
+  )

@@ -12,7 +12,7 @@ from kd_jax.methods.ote.cases import CASES
 from kd_jax.methods.ote.claim import ARMS, CLAIMS, TRIED
 from kd_jax.methods.ote.config import Config as Config
 from kd_jax.methods.ote.plots import plots
-from kd_jax.methods.ote.train import apply, phases
+from kd_jax.methods.ote.train import apply, files, phases
 
 METHOD = Method(
   name="ote",
@@ -64,6 +64,7 @@ METHOD = Method(
   cases=CASES,
   apply=apply,
   plots=plots,
+  files=files,
   answers={"query": QUERY},
   divided=("first.batch_size", "second.batch_size", "eval_queries"),
 )

@@ -14,7 +14,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 # Under the square roots: a vector of length 0 has a gradient, 0, and a block of
 # rank below k has an answer.
@@ -24,6 +24,8 @@ _TINY = 1e-12
 # added up one by one, or in a loop. Measured.
 _SMALL = 8
 _FEW = 32
+# Bytes of a table's rows whose gradients are worked out together on a CPU.
+_CACHE = 2**22
 _einsum = functools.partial(jnp.einsum, precision="highest")
 
 
@@ -260,6 +262,62 @@ def _distance_backward(size, saved, g):
 
 
 _distance.defvjp(_distance_forward, _distance_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def distance_to_rows(
+  a: Float[Array, "b d"],
+  table: Float[Array, "n d"],
+  index: Int[Array, "b m"],
+  size: int,
+) -> Float[Array, "b m"]:
+  """The same to rows of a table, by number.
+
+  On a CPU the gradient takes some vectors at a time, as many as leave their
+  rows in its cache, and adds each lot to the table where it stands.
+
+  Args:
+    a: vectors.
+    table: the rows.
+    index: for each vector the numbers of m rows.
+    size: k, coordinates per block.
+
+  Returns:
+    `distance(a, table[index], size)`.
+  """
+  return distance(a, table[index], size)
+
+
+def _to_rows_forward(a, table, index, size):
+  return distance(a, table[index], size), (a, table, index)
+
+
+def _to_rows_backward(size, saved, g):
+  a, table, index = saved
+  few = max(1, _CACHE // (4 * index.shape[1] * table.shape[1]))
+  few = next(n for n in range(min(few, len(a)), 0, -1) if len(a) % n == 0)
+
+  def add(total, part):
+    a, index, g = part
+    _, back = jax.vjp(lambda a, c: distance(a, c, size), a, table[index])
+    to_a, to_c = back(g)
+    return total.at[index].add(to_c), to_a
+
+  def divided(*parts):
+    parts = [x.reshape(-1, few, *x.shape[1:]) for x in parts]
+    to_table, to_a = jax.lax.scan(add, jnp.zeros_like(table), parts)
+    return to_a.reshape(a.shape), to_table
+
+  def whole(*parts):
+    return add(jnp.zeros_like(table), parts)[::-1]
+
+  to_a, to_table = jax.lax.platform_dependent(
+    a, index, g, cpu=whole if few == len(a) else divided, default=whole
+  )
+  return to_a, to_table, None
+
+
+distance_to_rows.defvjp(_to_rows_forward, _to_rows_backward)
 
 
 def _row_sums(x):

@@ -65,8 +65,8 @@ def ask(run: Any, text: str) -> str:
   queries = [parse(line, graph) for line in _lines(text)]
   products = run.products
   arm = answering(products)
-  score = scores_of(run.config, arm, graph)
-  params = products[f"{arm}.train"]["params"]
+  product = products[f"{arm}.train"]
+  score, params = scores_of(run.config, arm, product), product["params"]
   found: dict[int, str] = {}
   for side in ("tail", "head"):
     places = [i for i, q in enumerate(queries) if q.side == side]

@@ -248,6 +248,28 @@ def compare(
   return algebra.distance(asked, candidates, block_size(model))
 
 
+def compare_rows(
+  model: ModelConfig,
+  asked: Float[Array, "b d"],
+  table: Float[Array, "n d"],
+  index: Int[Array, "b m"],
+) -> Float[Array, "b m"]:
+  """The same to rows of a table, by number.
+
+  Args:
+    model: the model.
+    asked: where the answers should be.
+    table: the rows.
+    index: which of them are each question's candidates.
+
+  Returns:
+    Distances.
+  """
+  if model.name in DOTS:
+    return compare(model, asked, table[index])
+  return algebra.distance_to_rows(asked, table, index, block_size(model))
+
+
 def offset(model: ModelConfig, margin: float) -> float:
   """Gamma, which dot products do without."""
   return 0.0 if model.name in DOTS else margin

@@ -190,14 +190,18 @@ def forward(
     side,
     around and getattr(around, _other(side))[batch.kept],
   )
-  found = scoring.scores(
-    model,
-    stage.margin,
-    asked,
-    side,
-    tables.fetch(whole, batch.candidates, shared),
-    around and getattr(around, side)[batch.candidates],
-  )
+  if around is None and shared is None:
+    distances = models.compare_rows(model, asked.asked, whole, batch.candidates)
+    found = models.offset(model, stage.margin) - distances
+  else:
+    found = scoring.scores(
+      model,
+      stage.margin,
+      asked,
+      side,
+      tables.fetch(whole, batch.candidates, shared),
+      around and getattr(around, side)[batch.candidates],
+    )
   return Outputs(
     positive=found[:, 0],
     negative=found[:, 1:],

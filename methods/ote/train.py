@@ -10,7 +10,13 @@ from kd_jax import experiment
 from kd_jax.datasets import graphs
 from kd_jax.datasets.graphs.graph import Graph
 from kd_jax.errors import UsageError
-from kd_jax.methods.ote import evaluation, inputs, state, steps
+from kd_jax.methods.ote import (
+  evaluation,
+  inputs,
+  neighbours,
+  state,
+  steps,
+)
 from kd_jax.methods.ote.arms import (
   BASES,
   of_arm,
@@ -76,6 +82,20 @@ def load_graph(
   return graphs.load(data.get("graph", config.graph), say=say)
 
 
+def files(config: Config) -> dict[str, str]:
+  """The user's own facts among a configuration's values.
+
+  Args:
+    config: the configuration.
+
+  Returns:
+    Their path by the name of the field; nothing for a graph by name.
+  """
+  if graphs.is_graph(config.graph):
+    return {}
+  return {"graph": graphs.whole_of(config.graph)}
+
+
 def questions(graph: Graph) -> dict[str, PyTree]:
   """What validation and test triples ask, by split."""
   return {
@@ -99,7 +119,8 @@ def arm_phase(
     asked: its `questions`, if they are there already.
 
   Returns:
-    The phase; its product holds "params".
+    The phase; its product is a model by itself: "params", "entities" (how many)
+    and, with context, "train" (the triples that it runs along).
   """
   own = of_arm(config, arm)
   stage, sizes = stage_of(own, arm), inputs.sizes(graph)
@@ -111,6 +132,9 @@ def arm_phase(
     )
 
   columns = inputs.training(graph, own)
+  model = {"entities": np.int32(sizes.entities)}
+  if own.model.context != "none":
+    model["train"] = graph.train
   asked = questions(graph) if asked is None else asked
   data = {
     split: {"questions": q, "edges": columns["edges"]}
@@ -123,7 +147,7 @@ def arm_phase(
     step=steps.make_train_step(own, stage, sizes),
     steps=stage.steps // 2,
     data=columns,
-    product=lambda s: {"params": state.chosen(s)},
+    product=lambda s: {"params": state.chosen(s), **model},
     evaluations=_evaluations(own, stage.margin, sizes.entities, data),
     epoch=_validation(own, stage, sizes.entities, data["valid"]),
     batch_size=2 * stage.batch_size,
@@ -178,8 +202,8 @@ def apply(
     entities, and the variables. With the side "tail" heads are kept.
   """
   arm = answering(products)
-  answer = scores_of(config, arm, load_graph(config, {}))
-  return answer, products[f"{arm}.train"]["params"]
+  product = products[f"{arm}.train"]
+  return scores_of(config, arm, product), product["params"]
 
 
 def answering(products: experiment.Products) -> str:
@@ -196,21 +220,23 @@ def answering(products: experiment.Products) -> str:
 
 
 def scores_of(
-  config: Config, arm: str, graph: Graph
+  config: Config, arm: str, product: Mapping[str, PyTree]
 ) -> Callable[..., jax.Array]:
   """A function that scores all entities.
 
   Args:
     config: the method's configuration.
     arm: which arm.
-    graph: the graph it was trained on.
+    product: what it left.
 
   Returns:
     `(params, (kept, relations), side="tail") -> scores` (b, n), compiled.
   """
-  own = of_arm(config, arm)
-  margin, count = stage_of(own, arm).margin, len(graph.entities)
-  edges = inputs.edges(graph, own)
+  own, count = of_arm(config, arm), int(product["entities"])
+  margin, edges = stage_of(own, arm).margin, {}
+  if "train" in product:
+    shuffled = own.model.neighbours == "random"
+    edges = neighbours.edges(np.asarray(product["train"]), shuffled)
 
   def answer(params, asked, side: Side = "tail"):
     kept, relation = (jax.numpy.asarray(x, "int32") for x in asked)

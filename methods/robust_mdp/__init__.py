@@ -4,6 +4,7 @@ Source: Yang, Wang, Kozuno, Jordan and Zhang, arXiv 2302.01248 (v3, 2023).
 """
 
 from kd_jax.experiment import Method
+from kd_jax.methods.robust_mdp import problems
 from kd_jax.methods.robust_mdp.arms import PRESETS
 from kd_jax.methods.robust_mdp.cases import CASES
 from kd_jax.methods.robust_mdp.claim import CLAIMS, REPRODUCED
@@ -30,7 +31,7 @@ METHOD = Method(
   "CliffWalking and Taxi of gymnasium (MIT); or your own: --environment X.npz",
   arms={
     "algorithm_1": "samples of every pair, eta kept between outer steps",
-    "algorithm_2": "one trajectory, clipped (on the ring, not the chain)",
+    "algorithm_2": "one trajectory, clipped (the ring in place of the chain)",
     "plug_in": "exact solution of an estimated kernel",
     "revi": "plug_in in the constrained form (REVI), chi-square",
     "revi_kl": "the same with KL",
@@ -45,7 +46,7 @@ METHOD = Method(
     "running": "algorithm_1, steps in eta that fall over outer steps",
     "average_eta": "algorithm_1, mean of the inner iterates",
     "average_q": "algorithm_1, running mean of Q",
-    "kl": "algorithm_1 with KL in the place of chi-square",
+    "kl": "algorithm_1 with KL, steps in eta that fall over outer steps",
     "l1": "algorithm_1 with L1, by a running minimum",
     "contamination": "Q-learning under R-contamination",
     "multilevel": "multilevel Monte Carlo, constrained KL",
@@ -66,11 +67,15 @@ METHOD = Method(
   },
   claims=CLAIMS,
   reproduce_arms=REPRODUCED,
-  # Paper's settings, but for the ascent on the constrained dual.
-  settings_tried={**dict.fromkeys(REPRODUCED, 1), "constrained": 14},
+  # The paper's settings where it has any; kl and l1: steps anew, or falling.
+  settings_tried={
+    **dict.fromkeys(REPRODUCED, 1),
+    **{"constrained": 14, "kl": 2, "l1": 2},
+  },
   cases=CASES,
   divided=("seeds",),
   seeds_in_run=True,
   apply=apply,
   plots=plots,
+  files=problems.files,
 )

@@ -61,7 +61,8 @@ ARMS: dict[str, Arm] = {
   "running": _generative(inner_rate="running"),
   "average_eta": _generative(average="eta"),
   "average_q": _generative(average="q"),
-  "kl": _generative(divergence="kl"),
+  # Steps that begin anew at lam leave KL's eta too restless.
+  "kl": _generative(divergence="kl", inner_rate="running"),
   "l1": _generative(divergence="l1", inner_rate="running"),
   # Baselines with other sets, each against its own exact values.
   "contamination": _generative("contaminated"),

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from kd_jax.methods.robust_mdp import inner
+from kd_jax.methods.robust_mdp import ball, inner
 from kd_jax.methods.robust_mdp.divergences import Divergence
 
 _BISECTIONS = 50
@@ -105,7 +105,8 @@ def robust_backup(
     divergence: f.
     model: the model.
     v: V.
-    lam: the weight of the penalty; infinity is the ordinary backup.
+    lam: the weight of the penalty; the larger, the nearer to the ordinary
+      backup (it must be finite).
 
   Returns:
     Q.
@@ -130,7 +131,7 @@ def constrained_backup(
   Returns:
     Q.
   """
-  solve = inner.constrained(divergence)
+  solve = ball.constrained(divergence)
   value = solve(model.probs, next_values(model, v), rho).value
   return model.rewards + model.discount * value
 
@@ -177,7 +178,7 @@ def s_rectangular_backup(
   Returns:
     V and pi.
   """
-  reach = inner.distance_to_reach(divergence)
+  reach = ball.distance_to_reach(divergence)
   values = next_values(model, v)
   wide = jnp.broadcast_to(values, model.probs.shape)
   floor = jnp.where(model.probs > 0, wide, jnp.inf).min(-1)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from kd_jax.methods.robust_mdp import inner
+from kd_jax.methods.robust_mdp import ball
 from kd_jax.methods.robust_mdp.backups import Model
 from kd_jax.methods.robust_mdp.divergences import KL, Divergence
 
@@ -114,7 +114,7 @@ def multilevel_target(
     What stands in the place of V(s'), with unbounded variance as the cap grows.
   """
   cap = v_next.shape[0].bit_length() - 2
-  solve = inner.constrained(KL)
+  solve = ball.constrained(KL)
   values = jnp.moveaxis(v_next, 0, -1)
   correction = jnp.zeros_like(values[..., 0])
   for n in range(cap + 1):

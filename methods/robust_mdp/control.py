@@ -17,6 +17,7 @@ import numpy as np
 from kd_jax import experiment, metrics
 from kd_jax.errors import UsageError
 from kd_jax.methods.robust_mdp import control_learner as learner
+from kd_jax.methods.robust_mdp import control_network as network
 from kd_jax.methods.robust_mdp import control_task as task
 from kd_jax.methods.robust_mdp.divergences import DIVERGENCES
 
@@ -173,7 +174,7 @@ def evaluation(config: ControlConfig) -> experiment.Evaluation:
 def _measure(config, product, data, *, axis_name=None):
   """Members see the same gusts, whatever the arm."""
   del axis_name  # A product is measured whole.
-  net = learner.TwoHeads(config.widths)
+  net = network.TwoHeads(config.widths)
 
   def fare(params, member, dynamics):
     return roll_out(config, net, params, member, dynamics)
@@ -192,7 +193,7 @@ def _measure(config, product, data, *, axis_name=None):
 
 def roll_out(
   config: ControlConfig,
-  net: learner.TwoHeads,
+  net: network.TwoHeads,
   params: Any,
   member: jax.Array,
   dynamics: task.Dynamics,
@@ -216,7 +217,7 @@ def roll_out(
     state, total = carry
     total = total + config.discount**t * task.reward(state, config.discount)
     noise = jax.random.normal(jax.random.fold_in(key, t), total.shape)
-    action = learner.act(net, params, state)
+    action = network.act(net, params, state)
     return (task.move(dynamics, state, action, noise), total), None
 
   zeros = jnp.zeros(config.episodes)

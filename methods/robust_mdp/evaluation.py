@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd_jax import metrics
-from kd_jax.methods.robust_mdp import backups, exact
+from kd_jax.methods.robust_mdp import backups, policies
 from kd_jax.methods.robust_mdp.problems import label
 
 # The part of a curve that the rate is fitted to: the last decade.
@@ -122,7 +122,7 @@ def _values(q, data, backup, start) -> Mapping[str, Float[Array, "m l"]]:
     policy = q.argmax(-1)  # Of equal actions the first.
 
     def value(model):
-      return jnp.dot(start, exact.policy_value(model, policy))
+      return jnp.dot(start, policies.policy_value(model, policy))
 
     own = {f"at_{name}": value(m) for name, m in data["shifted"].items()}
     own["nominal"] = value(model)
@@ -130,7 +130,7 @@ def _values(q, data, backup, start) -> Mapping[str, Float[Array, "m l"]]:
       own["residual"] = jnp.abs(backup(model, q.max(-1), lam) - q).max()
       own["worst"] = jnp.dot(
         start,
-        exact.worst_value(lambda m, v: backup(m, v, lam), model, policy),
+        policies.worst_value(lambda m, v: backup(m, v, lam), model, policy),
       )
     return own
 

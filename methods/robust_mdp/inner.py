@@ -6,7 +6,7 @@ nothing (the adversary cannot invent transitions). All work with v less its
 smallest value on the support, so that nothing large cancels and float32 keeps
 six digits.
 
-Source: the duals are eq. 9 of Yang et al. 2023; the sort is ours.
+Source: the duals are eq. 9 of Yang et al. 2023; the searches are ours.
 """
 
 from collections.abc import Callable
@@ -27,8 +27,6 @@ from kd_jax.methods.robust_mdp.divergences import (
 )
 
 _BISECTIONS = 60
-# The multiplier of a constraint, in units of the range of V.
-_LAM_RANGE = (1e-6, 1e6)
 
 
 class Worst(NamedTuple):
@@ -61,7 +59,7 @@ def penalised(divergence: Divergence) -> Solver:
   Returns:
     `(p, v, lam) -> Worst`, broadcasting over leading axes.
   """
-  return _worst(_closed_or_bisect(divergence))
+  return _worst(pair_solver(divergence))
 
 
 def by_bisection(divergence: Divergence) -> Solver:
@@ -78,15 +76,24 @@ def by_bisection(divergence: Divergence) -> Solver:
 
 
 def _worst(solve):
-  run = _over_pairs(solve, "(),(),(t),()")
+  run = over_pairs(solve, "(),(),(t),()")
   return lambda p, v, lam: Worst(*run(p, v, lam))
 
 
-def _over_pairs(solve, outputs):
+def over_pairs(
+  solve: Callable[..., tuple[Array, ...]], outputs: str
+) -> Callable[..., tuple[Array, ...]]:
   """A solver of one pair for any leading axes.
 
   Ranks are made equal with axes of 1, which `vectorize` leaves out of its maps:
-  values that all pairs share are sorted once.
+  values that all pairs share are not copied for each.
+
+  Args:
+    solve: `(p, v, weight) -> outputs`, of vectors and a number.
+    outputs: their shapes, as `jnp.vectorize` has them ("(),(t)").
+
+  Returns:
+    The same, broadcasting over leading axes.
   """
   run = jnp.vectorize(solve, signature=f"(t),(t),()->{outputs}")
 
@@ -102,32 +109,53 @@ def _over_pairs(solve, outputs):
   return mapped
 
 
-def _above_floor(p, v):
-  """The smallest value on the support, and the values less it."""
+def above_floor(
+  p: Float[Array, "t"], v: Float[Array, "t"]
+) -> tuple[Float[Array, ""], Float[Array, "t"]]:
+  """The smallest value on the support, and the values less it.
+
+  Args:
+    p: chances.
+    v: values.
+
+  Returns:
+    min v where p > 0, and v less it (0 where p = 0).
+  """
   floor = jnp.min(jnp.where(p > 0, v, jnp.inf))
   return floor, jnp.where(p > 0, v - floor, 0.0)
 
 
 def _chi_square(p, v, lam):
-  """E(e - v)_+ = 2 lam for e = eta + 2 lam, by sorting v once."""
-  floor, x = _above_floor(p, v)
-  # By v itself, which all pairs share: sorted once for all of them.
-  order = jnp.argsort(v)
-  q, y = p[order], jnp.where(p[order] > 0, v[order] - floor, -jnp.inf)
-  y = jnp.maximum(jax.lax.cummax(y), 0.0)
-  mass, first = jnp.cumsum(q), jnp.cumsum(q * y)
-  e = (2 * lam + first) / jnp.maximum(mass, jnp.finfo(p.dtype).tiny)
-  after = jnp.append(y[1:], jnp.inf)
-  e = e[jnp.argmax((mass > 0) & (e <= after))]
+  """E(e - v)_+ = 2 lam for e = eta + 2 lam, by Newton's steps.
+
+  The left side is convex and made of straight pieces. From the right of its
+  root, where all of the support lies below e, each step goes to the root of the
+  piece that it stands on; the one that no longer moves left stands on the last.
+  """
+  floor, x = above_floor(p, v)
+
+  def root(e, p, x, lam):
+    below = jnp.where(x < e, p, 0.0)
+    return (2 * lam + (below * x).sum()) / below.sum()
+
+  # Found without derivatives: e's are those of its piece's root.
+  piece = jax.lax.stop_gradient((p, x, lam))
+  start = root(jnp.inf, *piece)
+  e, _ = jax.lax.while_loop(
+    lambda last: last[0] < last[1],
+    lambda last: (root(last[0], *piece), last[0]),
+    (start, jnp.full_like(start, jnp.inf)),
+  )
+  e = root(e, p, x, lam)
   ratio = jnp.maximum(e - x, 0) / (2 * lam)
-  distance = jnp.dot(p, jnp.square(ratio - 1))
-  value = floor + jnp.dot(p * ratio, x) + lam * distance
+  distance = (p * jnp.square(ratio - 1)).sum()
+  value = floor + (p * ratio * x).sum() + lam * distance
   return value, floor + e - 2 * lam, p * ratio, distance
 
 
 def _kl(p, v, lam):
   """-lam log E exp(-v / lam)."""
-  floor, x = _above_floor(p, v)
+  floor, x = above_floor(p, v)
   weight = p * jnp.exp(-x / lam)
   total = weight.sum()
   kernel, log = weight / total, jnp.log(total)
@@ -137,7 +165,7 @@ def _kl(p, v, lam):
 
 def _l1(p, v, lam):
   """E min(v, floor + 2 lam): what is dearer moves to the cheapest state."""
-  floor, x = _above_floor(p, v)
+  floor, x = above_floor(p, v)
   dear = x > 2 * lam
   moved = jnp.where(dear, p, 0.0)
   cheapest = jnp.argmin(jnp.where(p > 0, x, jnp.inf))
@@ -149,7 +177,15 @@ def _l1(p, v, lam):
 _CLOSED = {CHI_SQUARE.name: _chi_square, KL.name: _kl, L1.name: _l1}
 
 
-def _closed_or_bisect(divergence):
+def pair_solver(divergence: Divergence) -> Callable[..., tuple[Array, ...]]:
+  """The solver of one pair: a closed form, or bisection.
+
+  Args:
+    divergence: f.
+
+  Returns:
+    `(p, v, lam) -> (value, eta, kernel, distance)`.
+  """
   # By identity: a user's own may have any name.
   known = (
     divergence.name in _CLOSED
@@ -162,14 +198,14 @@ def _bisect(divergence):
   gradient, objective = dual_gradient(divergence), dual_objective(divergence)
 
   def solve(p, v, lam):
-    floor, x = _above_floor(p, v)
+    floor, x = above_floor(p, v)
 
     def rises(eta):
       slope = jnp.where(p > 0, gradient(eta, x, lam), 0.0)
       return jnp.dot(p, slope) >= 0
 
     low = lam * divergence.tilt
-    eta, _ = _halve(rises, low, low + x.max())
+    eta, _ = halve(rises, low, low + x.max())
     # From the side where f* is finite.
     gain = jnp.where(p > 0, objective(eta, x, lam), 0.0)
     value = floor + jnp.dot(p, gain)
@@ -181,8 +217,23 @@ def _bisect(divergence):
   return solve
 
 
-def _halve(holds, low, high, steps=_BISECTIONS):
-  """The ends of the place where `holds` turns false, by bisection."""
+def halve(
+  holds: Callable[[Float[Array, ""]], Array],
+  low: Float[Array, ""],
+  high: Float[Array, ""],
+  steps: int = _BISECTIONS,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+  """The ends of the place where `holds` turns false, by bisection.
+
+  Args:
+    holds: true up to that place.
+    low: below it.
+    high: above it.
+    steps: bisections.
+
+  Returns:
+    The last point where it held, and the first where it did not.
+  """
 
   def body(_, ends):
     low, high = ends
@@ -191,93 +242,3 @@ def _halve(holds, low, high, steps=_BISECTIONS):
     return jnp.where(good, middle, low), jnp.where(good, high, middle)
 
   return jax.lax.fori_loop(0, steps, body, (low, high))
-
-
-class Constrained(NamedTuple):
-  """The solution of min_P P.V over D(P || P*) <= rho.
-
-  Attributes:
-    value: P.V.
-    lam: the multiplier of the constraint.
-  """
-
-  value: Float[Array, "*n"]
-  lam: Float[Array, "*n"]
-
-
-def constrained(
-  divergence: Divergence,
-) -> Callable[
-  [Float[Array, "*n t"], Float[Array, "*n t"], Float[Array, "*n"]],
-  Constrained,
-]:
-  """min_P P.V over D(P || P*) <= rho, as sup_lam { penalised - lam rho }.
-
-  The derivative in lam is D(P_lam) - rho, which falls: 60 geometric bisections.
-
-  Source: Yang et al. 2023, section 2.
-
-  Args:
-    divergence: f.
-
-  Returns:
-    `(p, v, rho) -> Constrained`, broadcasting over leading axes.
-  """
-  inner = _closed_or_bisect(divergence)
-
-  def solve(p, v, rho):
-    floor, x = _above_floor(p, v)
-    # Values of 0 to 1: the search's range is relative to them.
-    span = jnp.where(x.max() > 0, x.max(), 1.0)
-    unit = x / span
-    at = jnp.asarray(_LAM_RANGE, p.dtype)
-
-    def too_far(log):
-      return inner(p, unit, jnp.exp(log))[3] > rho
-
-    _, log = _halve(too_far, jnp.log(at[0]), jnp.log(at[1]))
-    lam = jnp.exp(log)
-    # lam = 0 is a candidate too: the whole support is within reach.
-    value = jnp.maximum(inner(p, unit, lam)[0] - lam * rho, 0.0)
-    return floor + span * value, span * lam
-
-  run = _over_pairs(solve, "(),()")
-  return lambda p, v, rho: Constrained(*run(p, v, rho))
-
-
-def distance_to_reach(
-  divergence: Divergence,
-) -> Callable[
-  [Float[Array, "*n t"], Float[Array, "*n t"], Float[Array, "*n"]],
-  tuple[Float[Array, "*n"], Float[Array, "*n"]],
-]:
-  """The least D(P || P*) over kernels with P.V <= c.
-
-  = max(0, sup_lam (penalised_lam - c) / lam), attained where P_lam.V = c.
-
-  Args:
-    divergence: f.
-
-  Returns:
-    `(p, v, c) -> (distance, 1 / lam)`; 1 / lam is 0 where P* itself will do.
-    Below the smallest value on the support no kernel reaches c, and the
-    distance is only large.
-  """
-  inner = _closed_or_bisect(divergence)
-
-  def solve(p, v, c):
-    floor, x = _above_floor(p, v)
-    span = jnp.where(x.max() > 0, x.max(), 1.0)
-    unit, goal = x / span, (c - floor) / span
-    at = jnp.asarray(_LAM_RANGE, p.dtype)
-
-    def low_enough(log):
-      return jnp.dot(inner(p, unit, jnp.exp(log))[2], unit) <= goal
-
-    log, _ = _halve(low_enough, jnp.log(at[0]), jnp.log(at[1]))
-    lam = jnp.exp(log)
-    far = (inner(p, unit, lam)[0] - goal) / lam
-    free = jnp.dot(p, unit) <= goal
-    return jnp.where(free, 0.0, far), jnp.where(free, 0.0, 1 / (lam * span))
-
-  return _over_pairs(solve, "(),()")

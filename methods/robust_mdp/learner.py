@@ -1,4 +1,4 @@
-"""Algorithms 1 and 2: the robust Q from samples alone.
+"""Algorithm 1, and the updates that Algorithm 2 shares: Q from samples alone.
 
 A learner holds Q and eta, O(|S||A|) numbers, and sees the values of sampled
 next states; nothing in this module knows a kernel, or has two axes of states.
@@ -8,12 +8,10 @@ leading shape; seeds and lams come from `jax.vmap`.
 Letters: q = Q, eta the dual variable of each pair, v_next = V(s') of a sample,
 lam the weight of the penalty, t the outer and k the inner step.
 
-Source: Yang et al. 2023, section 4 (Algorithm 1) and section 5 (Algorithm 2).
+Source: Yang et al. 2023, section 4.
 """
 
-import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +23,6 @@ from kd_jax.methods.robust_mdp.divergences import (
   edge_objective,
   feasible,
   project,
-  theta,
 )
 
 Scalar = Float[Array, ""]
@@ -131,43 +128,6 @@ def greedy_values(q: Float[Array, "*s a"], v_max: float) -> Float[Array, "*s"]:
   return jnp.clip(q.max(-1), 0.0, v_max)
 
 
-def inner_rates(
-  rule: str,
-  divergence: Divergence,
-  lam: Scalar,
-  v_max: float,
-  steps: int,
-  t: Scalar,
-) -> Float[Array, "k"]:
-  """The step sizes alpha of the ascent in eta.
-
-  Args:
-    rule: "sqrt" is the experiments' lam / sqrt(k), k from 1; "running" is
-      lam / sqrt(k + t), which settles a warm start (ours); "constant" is lam;
-      "theory" is that of section 4, diam(Theta) / (C_g sqrt(k)), with the
-      constants of chi-square.
-    divergence: f.
-    lam: the weight of the penalty.
-    v_max: the bound of V.
-    steps: T'.
-    t: the outer step, from 0.
-
-  Returns:
-    One rate a step.
-  """
-  k = jnp.arange(1, steps + 1, dtype=jnp.float32)
-  if rule == "constant":
-    return jnp.full(steps, 1.0) * lam
-  if rule == "sqrt":
-    return lam / jnp.sqrt(k)
-  if rule == "running":
-    return lam / jnp.sqrt(k + t)
-  low, high = theta(divergence, lam, v_max)
-  diameter = high - low
-  strong = 2.0  # sigma, of (t - 1)^2.
-  return diameter / ((diameter + v_max) / (lam * strong)) / jnp.sqrt(k)
-
-
 def ascend(
   divergence: Divergence,
   eta: Float[Array, "*n"],
@@ -204,157 +164,6 @@ def ascend(
   steps = rates.shape[0]
   eta, total = jax.lax.fori_loop(0, steps, step, (eta, jnp.zeros_like(eta)))
   return eta, total / steps if average else eta
-
-
-def cold_reach(lam: float, steps: int) -> float:
-  """How high eta climbs from 0 in T' steps of lam / sqrt(k), for chi-square.
-
-  The gradient is at most 1, so that eta <= lam sum_k 1 / sqrt(k), about
-  2 lam sqrt(T'). Where that is below the range of V a cold start leaves an
-  error that no number of outer steps removes.
-
-  Source: ours (the page's trap 2).
-
-  Args:
-    lam: the weight of the penalty.
-    steps: T'.
-
-  Returns:
-    2 lam sqrt(T').
-  """
-  return 2 * lam * math.sqrt(steps)
-
-
-class TrajectoryRates(NamedTuple):
-  """The step sizes of Algorithm 2.
-
-  Attributes:
-    alpha: the scale of eta's, 1 / (kappa d_min), for one lam.
-    alpha_shift: p_alpha.
-    beta: the scale of Q's, 1 / ((1 - gamma) d_min).
-    beta_shift: p_dagger.
-  """
-
-  alpha: Scalar
-  alpha_shift: Scalar
-  beta: Scalar
-  beta_shift: Scalar
-
-
-def trajectory_rates(
-  lam: float, v_max: float, discount: float, rare: float, often: float
-) -> TrajectoryRates:
-  """The steps of Theorem 5.1, kappa = 1 / (6 (lam + v_max)) for chi-square.
-
-  Source: Yang et al. 2023, section 5 and Theorem 5.1. For other divergences the
-  same kappa is taken (inferred).
-
-  Args:
-    lam: the weight of the penalty.
-    v_max: 1 / (1 - gamma), or a tighter bound of V.
-    discount: gamma.
-    rare: d_min, the smallest stationary chance of a pair.
-    often: d_max.
-
-  Returns:
-    The constants.
-  """
-  kappa = 1 / (6 * (lam + v_max))
-
-  def whole(x):  # 10.000000000000002 is 10.
-    return math.ceil(x * (1 - 1e-9))
-
-  return TrajectoryRates(
-    alpha=1 / (kappa * rare),
-    alpha_shift=whole((often / rare) ** 1.5),
-    beta=1 / ((1 - discount) * rare),
-    beta_shift=whole(often / ((1 - discount) * rare)),
-  )
-
-
-class Transition(NamedTuple):
-  """What a trajectory shows at a step.
-
-  Attributes:
-    state: s.
-    action: a.
-    reward: r.
-    after: s'.
-  """
-
-  state: Int[Array, ""]
-  action: Int[Array, ""]
-  reward: Scalar
-  after: Int[Array, ""]
-
-
-class Learned(NamedTuple):
-  """What Algorithm 2 holds: three numbers a pair.
-
-  Attributes:
-    q: Q.
-    eta: the dual variables.
-    rest: what float32 has rounded off Q. After 4e6 transitions beta is 5e-5,
-      and a step in a Q of 10 is below its last place (1e-6): without the rest
-      the error stalls (on the ring at lam 10, .022 in the place of .003).
-  """
-
-  q: Float[Array, "s a"]
-  eta: Float[Array, "s a"]
-  rest: Float[Array, "s a"]
-
-
-def trajectory_update(
-  divergence: Divergence,
-  learned: Learned,
-  seen: Transition,
-  t: Scalar,
-  lam: Scalar,
-  rates: TrajectoryRates,
-  discount: Scalar,
-  v_max: float,
-  *,
-  mended: bool = True,
-) -> Learned:
-  """One transition of Algorithm 2: Q first, then eta, both with the old eta.
-
-  As printed it diverges: beta is 20 at first on the ring, and V is not
-  projected. The proof needs both mended, and so does the algorithm.
-
-  Source: Yang et al. 2023, section 5; the mending is ours.
-
-  Args:
-    divergence: f.
-    learned: what is held.
-    seen: the transition.
-    t: the global step, from 0; not how often the pair was visited.
-    lam: the weight of the penalty.
-    rates: the step sizes.
-    discount: gamma.
-    v_max: the bound of V.
-    mended: whether V is clipped to [0, v_max], and beta to at most 1.
-
-  Returns:
-    The same, changed at (s, a) only.
-  """
-  v_next = learned.q[seen.after].max()
-  alpha = rates.alpha / (t + rates.alpha_shift) ** (2 / 3)
-  beta = rates.beta / (t + rates.beta_shift)
-  if mended:
-    v_next, beta = jnp.clip(v_next, 0.0, v_max), jnp.minimum(beta, 1.0)
-  pair = seen.state, seen.action
-  q, eta, rest = (x[pair] for x in learned)
-  target = q_target(divergence, eta, seen.reward, v_next, lam, discount)
-  # Compensated summation.
-  step = beta * (target - q) + rest
-  new = q + step
-  return Learned(
-    learned.q.at[pair].set(new),
-    learned.eta.at[pair].set(
-      eta_update(divergence, eta, v_next, lam, alpha, v_max)
-    ),
-    learned.rest.at[pair].set(step - (new - q)),
-  )
 
 
 Draw = Callable[

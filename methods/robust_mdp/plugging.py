@@ -35,7 +35,8 @@ def phase(config: Config, arm: str, problem: Problem) -> experiment.WholeRun:
 
   Returns:
     The phase; its product is "q" (M, L, S, A). Its metrics are named as the
-    learners'.
+    learners', and "final_spread_lam_X" is how far a seed's error is from the
+    mean of all.
   """
   data = {
     "world": simulator.compact(problem.mdp),
@@ -100,4 +101,10 @@ def _run(config, arm, problem, products, data, seed):
     jnp.asarray(problem.mdp.start, jnp.float32),
   )
   measured = measure({"q": q, "reference": reference}, data)
-  return {"q": q}, {f"final_{k}": m.total for k, m in measured.items()}
+  found = {f"final_{k}": m.total for k, m in measured.items()}
+  errors = [k for k in found if k.startswith("final_error_lam_")]
+  spreads = {
+    k.replace("error", "spread"): jnp.abs(found[k] - found[k].mean())
+    for k in errors
+  }
+  return {"q": q}, found | spreads

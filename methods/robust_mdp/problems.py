@@ -66,7 +66,7 @@ def load(environment: str, discount: float) -> environments.Mdp:
   Raises:
     UsageError: if there is no such task, or the file is bad.
   """
-  if environment.endswith(".npz") and discount:
+  if environments.is_file(environment) and discount:
     raise UsageError(
       f"{environment} has a gamma of its own; leave discount at 0"
     )
@@ -76,6 +76,19 @@ def load(environment: str, discount: float) -> environments.Mdp:
     sized = zip(names, map(int, sizes.groups()), strict=True)
     return environments.make("garnet", **dict(sized), **settings)
   return environments.make(environment, **settings)
+
+
+def files(config: Config) -> dict[str, str]:
+  """The user's own model among a configuration's values.
+
+  Args:
+    config: the configuration.
+
+  Returns:
+    Its path by the name of the field; nothing for a task by name.
+  """
+  own = environments.is_file(config.environment)
+  return {"environment": config.environment} if own else {}
 
 
 def _shifted(environment: str, discount: float) -> dict[str, backups.Model]:
@@ -132,7 +145,7 @@ def _problem(place, mdp, lams, taken) -> Problem:
   key = key if divergence == "chi2" else f"{key}_{divergence}"
   if key in taken:
     key = f"{key}_{len(taken)}"
-  given = 0.0 if environment.endswith(".npz") else discount
+  given = 0.0 if environments.is_file(environment) else discount
   return Problem(
     key=key,
     mdp=mdp,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from kd_jax import experiment
-from kd_jax.methods.robust_mdp import exact
+from kd_jax.methods.robust_mdp import exact, matching
 from kd_jax.methods.robust_mdp.config import Config
 from kd_jax.methods.robust_mdp.divergences import DIVERGENCES
 from kd_jax.methods.robust_mdp.problems import LARGE, Problem, label
@@ -99,7 +99,7 @@ def solve(
 def _match(f, model, start):
   """Weights matched to radii, and how well the values agree there."""
   lams, goals = jax.lax.map(
-    lambda rho: exact.matching_lam(f, model, start, rho), jnp.asarray(RADII)
+    lambda rho: matching.matching_lam(f, model, start, rho), jnp.asarray(RADII)
   )
   values = jax.lax.map(
     lambda lam: jnp.dot(start, exact.solve_penalised(f, model, lam).v), lams

@@ -14,12 +14,13 @@ from kd_jax.methods.robust_mdp import (
   control,
   evaluation,
   large,
-  learner,
   plugging,
   problems,
   solving,
   states,
+  step_sizes,
   steps,
+  targets,
   trajectory,
   validate,
 )
@@ -90,7 +91,7 @@ def learner_phase(
   else:
     step = steps.generative_step(config, target, v_max)
     count, extra = config.outer_steps, {}
-    drawn = steps.draws_per_step(config, target) * problem.mdp.rewards.size
+    drawn = targets.draws_per_step(config, target) * problem.mdp.rewards.size
     if target == "penalised":
       for line in validate.floors(config, v_max):
         say(f"{arm}: {line}")
@@ -134,7 +135,7 @@ def follow(
       f"restarts anywhere with chance {seen.restart:g}"
     )
   rates = [
-    learner.trajectory_rates(
+    step_sizes.trajectory_rates(
       lam, mdp.v_max, mdp.discount, seen.rare, seen.often
     )
     for lam in config.lams

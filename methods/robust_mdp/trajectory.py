@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from scipy.sparse import csgraph
 
 from kd_jax.methods.robust_mdp.environments import simulator
-from kd_jax.methods.robust_mdp.learner import Transition
+from kd_jax.methods.robust_mdp.online import Transition
 
 
 class Behaviour(NamedTuple):

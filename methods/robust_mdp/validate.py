@@ -7,7 +7,7 @@ from typing import Any
 from kd_jax import fields
 from kd_jax.errors import UsageError
 from kd_jax.methods.robust_mdp.divergences import DIVERGENCES
-from kd_jax.methods.robust_mdp.learner import cold_reach
+from kd_jax.methods.robust_mdp.step_sizes import cold_reach
 
 _MOST = 2**31 - 1  # Steps are int32.
 _CHOICES = {
@@ -57,7 +57,9 @@ def check_fields(config: Any) -> None:
   for name, low, high in _RANGES:
     value = getattr(config, name)
     if not low <= value <= high:
-      raise UsageError(f"{name} is {value}; it must be {low:g} to {high:g}")
+      whole = isinstance(high, int)
+      ends = f"{low:,} to {high:,}" if whole else f"{low:g} to {high:g}"
+      raise UsageError(f"{name} is {value}; it must be {ends}")
   if config.solver == "gradients" and config.divergence == "l1":
     raise UsageError("solver gradients needs a finite conjugate; l1 has none")
   _check_lams(config.lams)

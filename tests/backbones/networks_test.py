@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kd_jax import accel
-from kd_jax.backbones import NAMES, SmallCNN, create
+from kd_jax.backbones import NAMES, VGG, SmallCNN, WideResNet, create
 
 
 def shapes(model, image=(32, 32, 3)):
@@ -25,6 +25,19 @@ def shapes(model, image=(32, 32, 3)):
     ("resnet18", 100, 11_220_132),
     ("resnet34", 10, 21_282_122),
     ("resnet34", 100, 21_328_292),
+    # The published 0.6, 2.2 and 36.5 million are those of 10 classes.
+    ("wrn_16_1", 10, 175_066),
+    ("wrn_16_2", 10, 691_674),
+    ("wrn_28_2", 10, 1_467_610),
+    ("wrn_28_10", 10, 36_479_194),
+    ("wrn_40_1", 10, 563_930),
+    ("wrn_40_2", 10, 2_243_546),
+    ("wrn_40_2", 100, 2_255_156),
+    ("vgg8", 100, 3_965_028),
+    ("vgg11", 100, 9_277_284),
+    ("vgg13", 100, 9_462_180),
+    ("vgg16", 100, 14_774_436),
+    ("vgg19", 100, 20_086_692),
   ],
 )
 def test_published_parameter_counts(name, classes, parameters):
@@ -32,14 +45,24 @@ def test_published_parameter_counts(name, classes, parameters):
   assert sum(math.prod(p.shape) for p in jax.tree.leaves(params)) == parameters
 
 
-@pytest.mark.parametrize(("size", "last"), [(32, 4), (64, 8)])
-def test_both_image_sizes(size, last):
-  model = create("resnet18", 10, width=32)
+@pytest.mark.parametrize(
+  ("name", "size", "last", "channels"),
+  [
+    ("resnet18_half", 32, 4, 256),
+    ("resnet18_half", 64, 8, 256),
+    ("wrn_16_2", 32, 8, 128),
+    ("wrn_16_2", 64, 16, 128),
+    ("vgg8", 32, 4, 512),
+    ("vgg8", 64, 4, 512),
+  ],
+)
+def test_both_image_sizes(name, size, last, channels):
+  model = create(name, 10)
   variables = shapes(model, (size, size, 3))
   apply = functools.partial(model.apply, train=False)
   out = jax.eval_shape(apply, variables, jnp.zeros((2, size, size, 3)))
-  assert out.feature_map.shape == (2, last, last, 256)
-  assert out.pooled.shape == (2, 256)
+  assert out.feature_map.shape == (2, last, last, channels)
+  assert out.pooled.shape == (2, channels)
   assert out.logits.shape == (2, 10)
 
 
@@ -89,6 +112,54 @@ def test_resnet_is_the_plain_network():
   np.testing.assert_allclose(out.feature_map, y, atol=1e-4)
   np.testing.assert_allclose(out.pooled, y.mean((1, 2)), atol=1e-4)
   np.testing.assert_allclose(out.logits, classify(y, p["head"]), atol=1e-4)
+
+
+def test_wide_resnet_is_the_plain_network():
+  x = jax.random.normal(jax.random.key(1), (3, 8, 8, 3))
+  model = WideResNet(5, depth=10, widen=1)
+  variables, p = initial(model, x)
+  out, _ = trained(model)(variables, x)
+  y = conv(np.asarray(x), p["conv_init"]["kernel"], 1)
+  for i, stride in enumerate((1, 2, 2)):
+    block = p[f"group_{i}_block_0"]
+    b = {k: v["kernel"] for k, v in block.items() if k.startswith("conv")}
+    z = relu(norm(y))
+    assert ("conv_proj" in b) == (i > 0)
+    short = conv(z, b["conv_proj"], stride) if i else y
+    y = short + conv(relu(norm(conv(z, b["conv_0"], stride))), b["conv_1"], 1)
+  y = relu(norm(y))
+  np.testing.assert_allclose(out.feature_map, y, atol=1e-4)
+  np.testing.assert_allclose(out.logits, classify(y, p["head"]), atol=1e-4)
+  with pytest.raises(ValueError, match="depth is 12"):
+    WideResNet(5, depth=12).init(jax.random.key(0), x, train=False)
+
+
+@pytest.mark.parametrize("size", [16, 64])
+def test_vgg_is_the_plain_network(size):
+  x = jax.random.normal(jax.random.key(1), (2, size, size, 3))
+  model = VGG(4, blocks=((3,), (4, 5), (6,)))
+  variables, p = initial(model, x)
+  out, _ = trained(model)(variables, x)
+  y = np.asarray(x)
+  for i, count in enumerate((1, 2, 1)):
+    for j in range(count):
+      layer = p[f"block_{i}_conv_{j}"]
+      y = relu(norm(conv(y, layer["kernel"], 1) + layer["bias"]))
+    if i < (2 if size == 64 else 1):
+      y = y.reshape(2, len(y[0]) // 2, 2, len(y[0]) // 2, 2, -1).max((2, 4))
+  np.testing.assert_allclose(out.feature_map, y, atol=1e-4)
+  np.testing.assert_allclose(out.logits, classify(y, p["head"]), atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "layer"), [("vgg13", "block_4_conv_1")])
+def test_initial_values_are_the_papers_own(name, layer):
+  model = create(name, 100)
+  init = jax.jit(functools.partial(model.init, train=False))
+  p = init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+  kernel = np.asarray(p[layer]["kernel"])
+  assert kernel.std() == pytest.approx((2 / (9 * 512)) ** 0.5, rel=0.01)
+  assert np.asarray(p["head"]["kernel"]).std() == pytest.approx(0.01, rel=0.02)
+  assert not np.any(p[layer]["bias"])
 
 
 def test_small_cnn_is_the_plain_network():

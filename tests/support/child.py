@@ -3,8 +3,10 @@
 The script imports once and forks a process per job, before JAX has a backend.
 It reads a list of jobs as JSON from its standard input, runs them in order and
 prints their exit codes (negative: the signal that killed them). A job is
-{"words": [...], "devices": n, "at": [event, step, what]}, where `what` is the
-signal that the process sends itself at that event, or
+{"words": [...], "devices": n, "at": [event, step, what], "folder": where it
+runs}, of which all but the words may be left out; or it is a list of such jobs,
+processes that run together: those that are left are killed when one was. `what`
+is the signal that the process sends itself at that event, or
 
   "rename": dies of SIGKILL at the first rename of a whole checkpoint after it
   "delete": dies of SIGKILL amid the deletion of the last checkpoint after it
@@ -16,6 +18,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import traceback
 
@@ -59,7 +62,8 @@ def observer(event, step, *, at):
     arm(at[2])
 
 
-def job(words, devices=1, at=None):
+def job(words, devices=1, at=None, folder="."):
+  os.chdir(folder)
   flags = f"--xla_force_host_platform_device_count={devices}"
   os.environ["XLA_FLAGS"] = flags
   watch = functools.partial(observer, at=at)
@@ -67,10 +71,11 @@ def job(words, devices=1, at=None):
   cli.main(words)
 
 
-def fork(**how):
-  """Runs a job in a process of its own and gives its exit code."""
+def start(environ, **how):
+  """Starts a job in a process of its own."""
   pid = os.fork()
   if pid == 0:
+    os.environ.update(environ)
     try:
       job(**how)
     except SystemExit as error:
@@ -80,7 +85,37 @@ def fork(**how):
     except BaseException:
       traceback.print_exc()
     os._exit(99)
-  return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+  return pid
+
+
+def fork(how):
+  """Runs a job, or some together, and gives the exit code of each."""
+  if isinstance(how, dict):
+    pid = start({}, **how)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    address = f"127.0.0.1:{free.getsockname()[1]}"
+  pids = [
+    start(
+      {
+        "JAX_COORDINATOR_ADDRESS": address,
+        "JAX_NUM_PROCESSES": str(len(how)),
+        "JAX_PROCESS_ID": str(number),
+      },
+      **one,
+    )
+    for number, one in enumerate(how)
+  ]
+  codes = {}
+  while len(codes) < len(pids):
+    pid, status = os.waitpid(-1, 0)
+    codes[pid] = os.waitstatus_to_exitcode(status)
+    # What a cluster does, and what would else wait for a timeout.
+    if codes[pid] < 0:
+      for other in set(pids) - set(codes):
+        os.kill(other, signal.SIGKILL)
+  return [codes[pid] for pid in pids]
 
 
 if __name__ == "__main__":
@@ -88,4 +123,4 @@ if __name__ == "__main__":
   # The jobs' tables go to stderr: stdout is for the exit codes.
   out = os.dup(1)
   os.dup2(2, 1)
-  os.write(out, json.dumps([fork(**how) for how in jobs]).encode())
+  os.write(out, json.dumps([fork(how) for how in jobs]).encode())

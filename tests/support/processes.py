@@ -33,7 +33,7 @@ def run_jobs(*jobs):
     capture_output=True,
     text=True,
     env=environment(),
-    timeout=150,
+    timeout=280,
   )
   assert done.returncode == 0, done.stderr
   return json.loads(done.stdout), done.stderr

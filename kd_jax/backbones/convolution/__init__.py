@@ -13,6 +13,7 @@ forward mode ask for `convolve(..., native=True)`.
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -83,15 +84,12 @@ def _padding(padding, size, extents, strides, dilation):
 
 def _convolve(x, kernel, how: Geometry):
   """The outputs of shapes that the CPU has statements for."""
-  return _products(how, x.shape[1:], kernel.shape)[0](x, kernel)
+  return _products(how, x.shape[1:], kernel.shape)(x, kernel)
 
 
 @functools.cache
 def _products(how, image, window):
-  """Outputs, gradient of the inputs, gradient of the kernel.
-
-  Each is linear in its two arguments, and the gradients of each are the two
-  others: differentiating once more stays among them.
+  """The convolution of a shape, with its gradients.
 
   Args:
     how: the geometry.
@@ -99,76 +97,61 @@ def _products(how, image, window):
     window: the kernel's shape.
 
   Returns:
-    Functions of (x, kernel), (dy, kernel) and (x, dy).
+    A function of (x, kernel).
   """
   ours = choose(how, image, window)
-  y = jax.custom_vjp(_operator(ours.forward, how.native, shared=1))
-  of_input = jax.custom_vjp(
-    _operator(
-      ours.input_gradient,
-      functools.partial(how.native_input_gradient, space=image[:-1]),
-      shared=1,
-    )
-  )
-  of_filter = jax.custom_vjp(
-    _operator(
-      ours.filter_gradient,
-      functools.partial(how.native_filter_gradient, size=window[:-2]),
-      shared=None,
-    )
-  )
+  y = jax.custom_vjp(_operator(ours.forward, how.native, shared=True))
+  both = jax.custom_vjp(_operator(ours.gradients, how.native_gradients))
+  y.defvjp(lambda x, k: (y(x, k), (x, k)), lambda kept, dy: both(*kept, dy))
 
-  def keep(product):
-    return lambda a, b: (product(a, b), (a, b))
+  def gradients_of_gradients(kept, cotangents):
+    # <a, dx> + <b, dkernel> is linear in x and in kernel as it is in b and a.
+    (x, k, dy), (a, b) = kept, cotangents
+    return *both(a, b, dy), y(a, k) + y(x, b)
 
-  # With u the cotangent: of y(x, k), of dx(dy, k), and of dk(x, dy).
-  y.defvjp(keep(y), lambda xk, u: (of_input(u, xk[1]), of_filter(xk[0], u)))
-  of_input.defvjp(
-    keep(of_input), lambda yk, u: (y(u, yk[1]), of_filter(u, yk[0]))
+  both.defvjp(
+    lambda x, k, dy: (both(x, k, dy), (x, k, dy)), gradients_of_gradients
   )
-  of_filter.defvjp(
-    keep(of_filter), lambda xy, u: (of_input(xy[1], u), y(xy[0], u))
-  )
-  return y, of_input, of_filter
+  return y
 
 
 def _operator(
-  ours: Callable[..., jax.Array],
-  native: Callable[..., jax.Array],
-  shared: int | None,
-) -> Callable[..., jax.Array]:
-  """One of the three products, by platform, also under vmap.
+  ours: Callable[..., Any], native: Callable[..., Any], shared: bool = False
+) -> Callable[..., Any]:
+  """A function of arrays, by platform, also under vmap.
 
   Args:
-    ours: of two arrays, for the CPU.
+    ours: for the CPU.
     native: the same by the compiler.
-    shared: the argument that many images may share; None if each has its own.
+    shared: whether it is of (images, kernel), image by image.
 
   Returns:
-    A function of the two arrays.
+    The function.
   """
 
   @jax.custom_batching.custom_vmap
-  def run(a, b):
-    return jax.lax.platform_dependent(a, b, cpu=_wide(ours), default=native)
+  def run(*arrays):
+    return jax.lax.platform_dependent(*arrays, cpu=_wide(ours), default=native)
 
   @run.def_vmap
-  def over_members(size, batched, a, b):
-    if shared == 1 and not batched[1]:  # More images for the same kernel.
-      y = run(a.reshape(-1, *a.shape[2:]), b)
+  def over_members(size, batched, *arrays):
+    if shared and not batched[1]:  # More images for the same kernel.
+      x, kernel = arrays
+      y = run(x.reshape(-1, *x.shape[2:]), kernel)
       return y.reshape(size, -1, *y.shape[1:]), True
-    axes = tuple(0 if is_ else None for is_ in batched)
 
-    def one_by_one(a, b):
+    def one_by_one(*arrays):
       def member(i):
-        pairs = zip((a, b), batched, strict=True)
+        pairs = zip(arrays, batched, strict=True)
         return run(*(v[i] if is_ else v for v, is_ in pairs))
 
       return jax.lax.map(member, jnp.arange(size))
 
-    all_at_once = jax.vmap(native, axes)
-    y = jax.lax.platform_dependent(a, b, cpu=one_by_one, default=all_at_once)
-    return y, True
+    all_at_once = jax.vmap(native, tuple(0 if is_ else None for is_ in batched))
+    found = jax.lax.platform_dependent(
+      *arrays, cpu=one_by_one, default=all_at_once
+    )
+    return found, jax.tree.map(lambda _: True, found)
 
   return run
 
@@ -176,8 +159,10 @@ def _operator(
 def _wide(fn):
   """At least float32 inside, where half precision is emulated."""
 
-  def run(a, b):
-    wide = jnp.promote_types(a.dtype, jnp.float32)
-    return fn(a.astype(wide), b.astype(wide)).astype(a.dtype)
+  def run(*arrays):
+    dtype = arrays[0].dtype
+    wide = jnp.promote_types(dtype, jnp.float32)
+    found = fn(*(a.astype(wide) for a in arrays))
+    return jax.tree.map(lambda a: a.astype(dtype), found)
 
   return run

@@ -19,7 +19,8 @@ def over_images(
   arrays: tuple[jax.Array, ...],
   numbers: int,
   rows: int,
-) -> jax.Array:
+  added: int = 0,
+) -> Any:
   """Applies a function to images, some at a time.
 
   Args:
@@ -27,6 +28,7 @@ def over_images(
     arrays: its arguments.
     numbers: how many numbers it makes of an image on its way.
     rows: how many rows an image gives to its products.
+    added: how many of its results, the last ones, are sums over the images.
 
   Returns:
     What it gives for all images.
@@ -35,35 +37,19 @@ def over_images(
   each = _images(n, numbers, rows)
   if each == n:
     return fn(*arrays)
-  found = jax.lax.map(lambda parts: fn(*parts), _split(arrays, each))
-  return found.reshape(n, *found.shape[2:])
+  parts = tuple(a.reshape(-1, each, *a.shape[1:]) for a in arrays)
+  shapes, tree = jax.tree.flatten(jax.eval_shape(fn, *(p[0] for p in parts)))
+  first = len(shapes) - added
 
+  def body(totals, parts):
+    found = jax.tree.leaves(fn(*parts))
+    totals = [a + b for a, b in zip(totals, found[first:], strict=True)]
+    return totals, found[:first]
 
-def add_over_images(
-  fn: Callable[..., Any],
-  arrays: tuple[jax.Array, ...],
-  numbers: int,
-  rows: int,
-) -> jax.Array:
-  """Adds up what a function gives for images, some at a time.
-
-  Args:
-    fn: of arrays with a leading axis of images; it sums over them.
-    arrays: its arguments.
-    numbers: how many numbers it makes of an image on its way.
-    rows: how many rows an image gives to its products.
-
-  Returns:
-    The sum over all images.
-  """
-  n = len(arrays[0])
-  each = _images(n, numbers, rows)
-  if each == n:
-    return fn(*arrays)
-  parts = _split(arrays, each)
-  shape = jax.eval_shape(fn, *(p[0] for p in parts))
-  zero = jnp.zeros(shape.shape, shape.dtype)
-  return jax.lax.scan(lambda a, p: (a + fn(*p), None), zero, parts)[0]
+  zeros = [jnp.zeros(s.shape, s.dtype) for s in shapes[first:]]
+  totals, found = jax.lax.scan(body, zeros, parts)
+  whole = [v.reshape(n, *v.shape[2:]) for v in found]
+  return jax.tree.unflatten(tree, [*whole, *totals])
 
 
 def _images(n: int, numbers: int, rows: int) -> int:
@@ -73,7 +59,3 @@ def _images(n: int, numbers: int, rows: int) -> int:
   return next(
     (k for k in range(min(n, at_most), at_least - 1, -1) if n % k == 0), n
   )
-
-
-def _split(arrays, each):
-  return tuple(a.reshape(-1, each, *a.shape[1:]) for a in arrays)

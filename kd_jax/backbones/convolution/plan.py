@@ -48,6 +48,15 @@ class Geometry:
       feature_group_count=self.groups,
     )
 
+  def native_gradients(
+    self,
+    x: Float[Array, "b *space c"],
+    kernel: Float[Array, "*size g f"],
+    dy: Float[Array, "b *out f"],
+  ) -> tuple[Float[Array, "b *space c"], Float[Array, "*size g f"]]:
+    """The compiler's gradients of `sum(dy * native(x, kernel))`."""
+    return jax.vjp(self.native, x, kernel)[1](dy)
+
   def native_input_gradient(
     self,
     dy: Float[Array, "b *out f"],
@@ -55,43 +64,22 @@ class Geometry:
     space: tuple[int, ...],
   ) -> Float[Array, "b *space c"]:
     """The compiler's gradient in inputs of this space."""
-    return self._transposed(
-      lambda x: self.native(x, kernel),
-      (len(dy), *space, kernel.shape[-2] * self.groups),
-      dy,
-    )
-
-  def native_filter_gradient(
-    self,
-    x: Float[Array, "b *space c"],
-    dy: Float[Array, "b *out f"],
-    size: tuple[int, ...],
-  ) -> Float[Array, "*size g f"]:
-    """The compiler's gradient in a kernel of this size."""
-    return self._transposed(
-      lambda kernel: self.native(x, kernel),
-      (*size, x.shape[-1] // self.groups, dy.shape[-1]),
-      dy,
-    )
-
-  def _transposed(self, linear, shape, dy):
+    shape = (len(dy), *space, kernel.shape[-2] * self.groups)
     like = jax.ShapeDtypeStruct(shape, dy.dtype)
-    return jax.linear_transpose(linear, like)(dy)[0]
+    return jax.linear_transpose(lambda x: self.native(x, kernel), like)(dy)[0]
 
 
 @dataclasses.dataclass(frozen=True)
 class Statements:
-  """The three products of a convolution.
+  """A convolution and its gradients.
 
   Attributes:
     forward: (x, kernel) -> y.
-    input_gradient: (dy, kernel) -> dx.
-    filter_gradient: (x, dy) -> dkernel.
+    gradients: (x, kernel, dy) -> (dx, dkernel).
   """
 
   forward: Callable[..., jax.Array]
-  input_gradient: Callable[..., jax.Array]
-  filter_gradient: Callable[..., jax.Array]
+  gradients: Callable[..., tuple[jax.Array, jax.Array]]
 
 
 def choose(
@@ -107,39 +95,36 @@ def choose(
   Returns:
     The statements.
   """
-  native = Statements(
-    how.native,
-    functools.partial(how.native_input_gradient, space=image[:2]),
-    functools.partial(how.native_filter_gradient, size=kernel[:2]),
-  )
+  if how.groups > 1 and kernel[2] > 1:
+    return Statements(how.native, how.native_gradients)
   if how.groups > 1:
-    return native if kernel[2] > 1 else _depthwise(how, image, kernel)
+    return _depthwise(how)
+  if _fits_winograd(how, image, kernel):
+    return Statements(
+      functools.partial(winograd.forward, padding=how.padding),
+      functools.partial(winograd.gradients, padding=how.padding),
+    )
   steps = {"strides": how.strides, "padding": how.padding}
   spread = functools.partial(taps.forward, dilation=how.dilation, **steps)
   close, straight = how.dilation == (1, 1), max(how.strides) == 1
-  if _fits_winograd(how, image, kernel):
-    forward = functools.partial(winograd.forward, padding=how.padding)
-    backward = functools.partial(winograd.input_gradient, padding=how.padding)
-  elif straight:
-    forward = native.forward if close else spread
+  if straight:
+    forward = how.native if close else spread
     backward = functools.partial(_turned, how)
   else:
-    forward = native.forward if close and kernel[2] < FEW else spread
+    forward = how.native if close and kernel[2] < FEW else spread
     backward = (
       functools.partial(taps.input_gradient, size=image[:2], **steps)
       if close
-      else native.input_gradient
+      else functools.partial(how.native_input_gradient, space=image[:2])
     )
-  return Statements(
-    forward,
-    backward,
-    functools.partial(
-      taps.filter_gradient,
-      kernel_size=kernel[:2],
-      dilation=how.dilation,
-      **steps,
-    ),
-  )
+
+  def gradients(x, k, dy):
+    in_kernel = taps.filter_gradient(
+      x, dy, kernel[:2], dilation=how.dilation, **steps
+    )
+    return backward(dy, k), in_kernel
+
+  return Statements(forward, gradients)
 
 
 def _turned(how: Geometry, dy, kernel):
@@ -172,18 +157,13 @@ def _fits_winograd(how, image, kernel) -> bool:
   )
 
 
-def _depthwise(how, image, kernel) -> Statements:
+def _depthwise(how) -> Statements:
   """Shifted multiply-adds, for channels that are a group each."""
 
   def forward(x, k):
     return depthwise.forward(x, k, how.strides, how.padding, how.dilation)
 
-  def input_gradient(dy, k):
-    like = jax.ShapeDtypeStruct((len(dy), *image), dy.dtype)
-    return jax.linear_transpose(lambda x: forward(x, k), like)(dy)[0]
+  def gradients(x, k, dy):
+    return jax.vjp(forward, x, k)[1](dy)
 
-  def filter_gradient(x, dy):
-    like = jax.ShapeDtypeStruct(kernel, dy.dtype)
-    return jax.linear_transpose(lambda k: forward(x, k), like)(dy)[0]
-
-  return Statements(forward, input_gradient, filter_gradient)
+  return Statements(forward, gradients)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kd_jax.backbones.convolution.chunks import add_over_images, over_images
+from kd_jax.backbones.convolution.chunks import over_images
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 Pair = tuple[int, int]
@@ -81,7 +81,7 @@ def filter_gradient(
 
   rows, c = math.prod(size), x.shape[-1]
   numbers = rows * (math.prod(kernel_size) * c + f)
-  found = add_over_images(part, (x, dy), numbers, rows)
+  found = over_images(part, (x, dy), numbers, rows, added=1)
   return found.T.reshape(*kernel_size, c, f)
 
 
@@ -109,7 +109,7 @@ def _shifted_filter_gradient(x, dy, kernel_size, padding, dilation):
     )
 
   numbers = h * columns * (kw * c + kh * f)
-  found = add_over_images(part, (x, dy), numbers, h * columns)
+  found = over_images(part, (x, dy), numbers, h * columns, added=1)
   return found.reshape(kw, c, kh, f).transpose(2, 0, 1, 3)
 
 

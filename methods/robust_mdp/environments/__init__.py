@@ -29,6 +29,11 @@ BUILDERS: dict[str, tuple[Callable[..., Mdp], str]] = {
 }
 
 
+def is_file(name: str) -> bool:
+  """Whether a task is meant as the path of a file, `.npz` in any case."""
+  return name.lower().endswith(".npz")
+
+
 def make(name: str, **settings: Any) -> Mdp:
   """A task by name, or the user's own.
 
@@ -42,7 +47,7 @@ def make(name: str, **settings: Any) -> Mdp:
   Raises:
     UsageError: for an unknown name or argument, or a bad file.
   """
-  if name.endswith(".npz"):
+  if is_file(name):
     if settings:
       raise UsageError(
         f"{name} holds the whole model; it takes no {', '.join(settings)}"
@@ -50,8 +55,8 @@ def make(name: str, **settings: Any) -> Mdp:
     return files.load(name)
   if name not in BUILDERS:
     raise UsageError(
-      f"no environment {name!r}; there are {', '.join(BUILDERS)}, and the path "
-      "of an .npz with P, R and gamma"
+      f"no environment {name!r}; there are {', '.join(BUILDERS)}, garnet-S-A-B "
+      "with three numbers, and the path of an .npz with P, R and gamma"
     )
   try:
     return BUILDERS[name][0](**settings)
@@ -74,7 +79,7 @@ def shifted(name: str, shift: float, **settings: Any) -> Mdp:
   Raises:
     UsageError: for a file, whose shifted kernel is a file of its own.
   """
-  if name not in BUILDERS and name.endswith(".npz"):
+  if is_file(name):
     raise UsageError(
       f"{name} has no argument to shift; make the shifted kernel from its file"
     )

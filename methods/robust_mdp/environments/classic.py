@@ -11,6 +11,9 @@ from kd_jax.errors import UsageError
 from kd_jax.methods.robust_mdp.environments.mdp import Mdp
 from kd_jax.methods.robust_mdp.environments.paper import uniform
 
+# Of a dense kernel: 2 GiB in float64.
+MOST_NUMBERS = 2**28
+
 
 def chance(task: str, **named: float) -> None:
   """Refuses what is no probability.
@@ -195,9 +198,15 @@ def garnet(
     The model, with a uniform start.
 
   Raises:
-    UsageError: for a `mix` outside [0, 1] or a branching outside [1, |S|].
+    UsageError: for a `mix` outside [0, 1], sizes that make no model, or a
+      dense kernel of more than `MOST_NUMBERS`.
   """
   chance("garnet", mix=mix)
+  if states * actions * states > MOST_NUMBERS:
+    raise UsageError(
+      f"garnet: {states} states and {actions} actions make a dense kernel of "
+      f"{states * actions * states:,} numbers; at most {MOST_NUMBERS:,} fit"
+    )
   successors, chances, rewards = draw_garnet(states, actions, branching, seed)
   chances = (1 - mix) * chances[0] + mix * chances[1]
   transitions = np.zeros((states, actions, states))
@@ -228,11 +237,17 @@ def draw_garnet(
     chances (2, s, a, b); rewards (s, a).
 
   Raises:
-    UsageError: for a branching outside [1, |S|].
+    UsageError: for no states or actions, or a branching outside [1, |S|].
   """
+  if states < 1 or actions < 1:
+    raise UsageError(
+      f"garnet: {states} states and {actions} actions; it takes at least one "
+      "of each"
+    )
   if not 1 <= branching <= states:
     raise UsageError(
-      f"garnet: branching is {branching}; it must be in [1, {states}]"
+      f"garnet: branching is {branching}; a pair has 1 to {states} successors, "
+      "as many as there are states"
     )
   draw = np.random.default_rng(seed)
   shape = (states, actions, branching)

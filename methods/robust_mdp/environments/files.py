@@ -5,6 +5,7 @@ names (S). Nothing in the file is executed.
 """
 
 import dataclasses
+import os
 import pathlib
 import zipfile
 import zlib
@@ -34,7 +35,7 @@ def load(path: str | pathlib.Path) -> Mdp:
   Raises:
     DataError: one sentence: what is wrong, where, what was expected.
   """
-  path = pathlib.Path(path)
+  path = pathlib.Path(os.path.expanduser(path))
   found = _arrays(path)
   p, r = _numbers(path, "P", found), _numbers(path, "R", found)
   gamma = _numbers(path, "gamma", found)
@@ -66,7 +67,8 @@ def load(path: str | pathlib.Path) -> Mdp:
 def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
   """Every array of the file by name."""
   if not path.is_file():
-    raise DataError(f"{path}: no such file; expected an .npz with P, R, gamma")
+    what = "a folder" if path.is_dir() else "no such file"
+    raise DataError(f"{path}: {what}; expected an .npz with P, R, gamma")
   try:
     if not zipfile.is_zipfile(path):
       raise ValueError("it is no zip archive")

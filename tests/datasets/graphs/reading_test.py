@@ -234,8 +234,8 @@ def test_bad_files(tmp_path, change, match):
   ("source", "match"),
   [
     ("", "is empty"),
-    ("kinship", "there is no graph 'kinship'; there is: fb15k237, kinships, "),
-    ("none/of/it", "there is no graph 'none/of/it'"),
+    ("kinship", r"no graph 'kinship'; did you mean kinships\? There is: fb"),
+    ("none/of/it", "there is no graph 'none/of/it'; there is: fb15k237, "),
     ("none/of/it.tsv", "there is no file none/of/it.tsv"),
     ("~nobody_of_that_name/x", "there is no folder ~nobody_of_that_name/x"),
     ("families:1", r"families has \d+ entities; it cannot be cut to 1"),

@@ -143,6 +143,56 @@ def test_user_terms_join_the_loss(config, batch, make_state):
   assert "size" in found
 
 
+def test_bfloat16_is_float32_to_tolerance(config, batch, make_state):
+  found = {}
+  for dtype in ("float32", "bfloat16"):
+    own = dataclasses.replace(config, dtype=dtype)
+    state = make_state(own)
+    out, _ = _forward(own, state, batch)
+    assert out.projected.dtype == dtype
+    assert out.embeddings[0][0].dtype == dtype
+    assert out.zS.dtype == out.zT.dtype == np.float32
+    new, metrics_of = jax.jit(steps.make_train_step(own))(state, batch)
+    kinds = jax.tree.map(lambda a: a.dtype, new)
+    assert kinds == jax.tree.map(lambda a: a.dtype, state)
+    kernel = new.params["student"]["backbone"]["conv_0"]["kernel"]
+    old = state.params["student"]["backbone"]["conv_0"]["kernel"]
+    found[dtype] = metrics.compute(metrics_of), np.asarray(kernel - old)
+  (one, moved), (other, moved_too) = found.values()
+  for name in ("loss", "features", "contrast_student", "grad_norm"):
+    assert other[name] == pytest.approx(one[name], rel=0.03), name
+    assert other[name] != one[name]
+  error = np.abs(moved_too - moved).max() / np.abs(moved).max()
+  assert 0 < error < 0.1
+
+
+def test_every_product_of_a_bfloat16_step_is_of_bfloat16(
+  config, batch, make_state
+):
+  """Networks' products all; what is left is heads on pooled features."""
+  own = fields.override(config, {"dtype": "bfloat16", "loss.mix": "none"})
+  state = make_state(own)
+
+  def run(params):
+    return steps.forward(own, params, state, batch, step_key(state))[
+      0
+    ].projected
+
+  def walk(jaxpr):
+    for eqn in jaxpr.eqns:
+      if eqn.primitive.name in ("conv_general_dilated", "dot_general"):
+        yield {v.aval.dtype.name for v in eqn.invars}
+      for value in eqn.params.values():
+        for part in value if isinstance(value, tuple | list) else [value]:
+          inner = getattr(part, "jaxpr", part)
+          if hasattr(inner, "eqns"):
+            yield from walk(inner)
+
+  dtypes = list(walk(jax.make_jaxpr(run)(state.params).jaxpr))
+  assert len(dtypes) > 6
+  assert sum(d == {"bfloat16"} for d in dtypes) >= len(dtypes) - 1
+
+
 def test_dfnd_learns_a_row_stochastic_matrix_by_adam(config, batch, make_state):
   own = arms.of_arm(config, "dfnd")
   state = make_state(own)
@@ -186,8 +236,9 @@ def _two_epochs(config, columns, state, devices):
   return jax.device_get((state, record, metrics.compute(found)))
 
 
-def test_one_device_is_four(config, columns, make_state):
-  config = dataclasses.replace(config, epoch_steps=2)
+@pytest.mark.parametrize("microbatches", [1, 2])
+def test_one_device_is_four(config, columns, make_state, microbatches):
+  config = dataclasses.replace(config, epoch_steps=2, microbatches=microbatches)
   one, four = (
     _two_epochs(config, columns, make_state(config), jax.devices()[:n])
     for n in (1, 4)

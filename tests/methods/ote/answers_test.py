@@ -48,7 +48,9 @@ def run(graph):
   return types.SimpleNamespace(
     config=config,
     data={"graph": graph},
-    products={"rotate.train": {"params": params}},
+    products={
+      "rotate.train": {"params": params, "entities": len(graph.entities)}
+    },
   )
 
 

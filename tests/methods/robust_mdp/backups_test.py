@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd_jax.methods.robust_mdp import backups, environments, exact, inner
+from kd_jax.methods.robust_mdp import (
+  backups,
+  ball,
+  environments,
+  exact,
+  inner,
+)
 from kd_jax.methods.robust_mdp.divergences import CHI_SQUARE, DIVERGENCES
 
 ALL = list(DIVERGENCES.values())
@@ -85,7 +91,7 @@ def test_s_rectangular_against_a_search_over_policies(
   found, policy = (np.asarray(x) for x in sweep(v))
   shares = np.linspace(0, 2 * rho, 301)
   values = backups.next_values(model, v)
-  solve = inner.constrained(divergence)
+  solve = ball.constrained(divergence)
   worst = jax.jit(jax.vmap(lambda r: solve(model.probs, values, r).value))(
     jnp.maximum(shares, 1e-9)
   )
@@ -126,13 +132,14 @@ def test_a_model_is_compact_where_that_halves_it():
   assert backups.model(full).successors is None
 
 
-def test_the_gradient_of_a_sweep_is_the_worst_kernel(model_of):
+@pytest.mark.parametrize("name", ["chi2", "kl"])
+def test_the_gradient_of_a_sweep_is_the_worst_kernel(name, model_of):
   model = model_of("garnet", np.float32, **SMALL)
   v = jnp.asarray(np.random.default_rng(3).uniform(0, 9, 12), jnp.float32)
-  kl = DIVERGENCES["kl"]
+  f = DIVERGENCES[name]
   slope = jax.jit(
-    jax.jacobian(lambda v: backups.robust_backup(kl, model, v, 0.5))
+    jax.jacobian(lambda v: backups.robust_backup(f, model, v, 0.5))
   )(v)
-  kernel = inner.penalised(kl)(model.probs, v[model.successors], 0.5).kernel
+  kernel = inner.penalised(f)(model.probs, v[model.successors], 0.5).kernel
   spread = dense(model._replace(probs=kernel)).probs
   np.testing.assert_allclose(slope, 0.95 * spread, atol=1e-5)

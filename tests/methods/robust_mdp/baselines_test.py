@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd_jax.methods.robust_mdp import baselines, inner
+from kd_jax.methods.robust_mdp import ball, baselines
 from kd_jax.methods.robust_mdp.divergences import CHI_SQUARE, KL
 
 
@@ -33,7 +33,7 @@ def test_q_learning_and_contamination_by_hand():
 def test_the_multilevel_mean_is_that_of_the_largest_sample(double):
   """Over every sequence of four samples of two values, and every level."""
   p, values, rho, epsilon, cap = 0.3, np.array([1.0, 5.0]), 0.1, 0.4, 1
-  psi = inner.constrained(KL)
+  psi = ball.constrained(KL)
   sequences = np.array(list(itertools.product([0, 1], repeat=4)))
   chance = (p**sequences * (1 - p) ** (1 - sequences)).prod(1)
   x = jnp.asarray(values[sequences])

@@ -14,6 +14,7 @@ from kd_jax import accel
 from kd_jax.errors import UsageError
 from kd_jax.methods.robust_mdp import control, inner
 from kd_jax.methods.robust_mdp import control_learner as learner
+from kd_jax.methods.robust_mdp import control_network as network
 from kd_jax.methods.robust_mdp import control_task as task
 from kd_jax.methods.robust_mdp.divergences import CHI_SQUARE, DIVERGENCES, L1
 
@@ -87,7 +88,7 @@ def test_the_fallen_stay_down_and_are_not_paid():
   np.testing.assert_array_equal(after, down)
   assert (task.reward(down, 0.9) == 0).all()
   most = task.reward(jnp.array([1.1, 0.0]), 0.9) / (1 - 0.9)
-  assert most == pytest.approx(learner.V_MAX)
+  assert most == pytest.approx(network.V_MAX)
 
 
 def batch(n=32):
@@ -99,7 +100,7 @@ def batch(n=32):
 
 
 def heads(seed=0, widths=(8,)):
-  net = learner.TwoHeads(widths)
+  net = network.TwoHeads(widths)
   return net, net.init(jax.random.key(seed), jnp.zeros((1, 2)))
 
 
@@ -115,7 +116,7 @@ def test_the_terms_are_the_duals(name):
   _, target = heads(1)
   lam, discount = 0.2, 0.9
   before, action, after = batch()
-  terms = learner.td_terms(
+  terms = network.td_terms(
     net, DIVERGENCES[name], lam, discount, params, target, *batch()
   )
   rows = np.arange(len(action))
@@ -150,8 +151,8 @@ def test_a_huge_penalty_is_no_robustness():
   params = jax.tree.map(lambda x: x, params)
   params["params"]["eta"]["bias"] = bias
   one = before[:1], action[:1], after[:1]
-  plain = learner.td_terms(net, None, 1.0, 0.9, params, params, *one)
-  robust = learner.td_terms(net, CHI_SQUARE, 1e4, 0.9, params, params, *one)
+  plain = network.td_terms(net, None, 1.0, 0.9, params, params, *one)
+  robust = network.td_terms(net, CHI_SQUARE, 1e4, 0.9, params, params, *one)
   np.testing.assert_allclose(robust["q"], plain["q"], atol=1e-4)
 
 
@@ -168,7 +169,7 @@ def test_the_eta_head_ends_where_the_exact_solver_is():
   def loss(eta_bias):
     own = {**params["params"]["eta"], "bias": eta_bias}
     full = {"params": {**params["params"], "eta": own}}
-    terms = learner.td_terms(
+    terms = network.td_terms(
       net, CHI_SQUARE, lam, 0.9, full, target, before, action, after
     )
     return terms["eta"].mean()
@@ -189,7 +190,7 @@ def test_targets_are_not_differentiated():
   net, params = heads()
 
   def loss(params, target, name):
-    terms = learner.td_terms(net, L1, 0.1, 0.9, params, target, *batch())
+    terms = network.td_terms(net, L1, 0.1, 0.9, params, target, *batch())
     return terms[name].sum()
 
   for name in ("q", "eta"):
@@ -276,7 +277,7 @@ def test_an_evaluation_is_a_loop_over_episodes():
   measure = phase.evaluations["final"]
   found = jax.jit(measure.run)(product, measure.data)
   assert found["at_nominal"].total.shape == (4,)
-  net = learner.TwoHeads(SMALL.widths)
+  net = network.TwoHeads(SMALL.widths)
   params = jax.tree.map(lambda x: x[1], product["params"])
   key = jax.random.fold_in(jax.random.key(product["member"][1]), 4)
   heavy = task.Dynamics(mass=1.2, gust=SMALL.gust)

@@ -5,7 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd_jax.methods.robust_mdp import backups, environments, exact
+from kd_jax.methods.robust_mdp import (
+  backups,
+  environments,
+  exact,
+  matching,
+  policies,
+)
 from kd_jax.methods.robust_mdp.divergences import CHI_SQUARE, KL
 
 LAMS = (0.5, 1, 2, 3, 4, 5, 10)
@@ -42,7 +48,7 @@ def test_single_values_of_the_chain(model_of, double):
 def test_radii_and_their_weights(model_of, double):
   model, start = model_of("chain"), jnp.full(10, 0.1)
   rho = jnp.asarray([0.01, 0.05, 0.1, 0.2, 0.5, 1, 2])
-  match = jax.vmap(lambda r: exact.matching_lam(CHI_SQUARE, model, start, r))
+  match = jax.vmap(lambda r: matching.matching_lam(CHI_SQUARE, model, start, r))
   lams, values = jax.jit(match)(rho)
   np.testing.assert_allclose(
     lams, [2.155, 0.800, 0.507, 0.317, 0.168, 0.103, 0.061], atol=5.1e-4
@@ -58,7 +64,7 @@ def test_radii_and_their_weights(model_of, double):
   apart = np.abs(np.asarray(robust) - np.asarray(constrained)).max(-1)
   assert apart.min() == pytest.approx(0.26, abs=0.01)
   assert apart.max() == pytest.approx(0.50, abs=0.01)
-  back, _ = exact.matching_rho(CHI_SQUARE, model, start, lams[2])
+  back, _ = matching.matching_rho(CHI_SQUARE, model, start, lams[2])
   assert float(back) == pytest.approx(0.1, rel=1e-5)
 
 
@@ -109,7 +115,9 @@ def test_policies_under_shifted_kernels(
     else:
       q = exact.solve_penalised(CHI_SQUARE, model, lam).q
     policy = q.argmax(-1)
-    found = [start @ np.asarray(exact.policy_value(m, policy)) for m in shifted]
+    found = [
+      start @ np.asarray(policies.policy_value(m, policy)) for m in shifted
+    ]
     np.testing.assert_allclose(found, row, atol=close)
 
 
@@ -125,11 +133,11 @@ def test_the_value_of_a_policy_against_iteration(model_of, double):
     v = np.array(
       [r[s, a] + 0.95 * p[s, a] @ v[after[s, a]] for s, a in enumerate(policy)]
     )
-  np.testing.assert_allclose(exact.policy_value(model, policy), v, atol=1e-9)
+  np.testing.assert_allclose(policies.policy_value(model, policy), v, atol=1e-9)
   full = model._replace(
     probs=jnp.asarray(rng.dirichlet(np.ones(12), (12, 3))), successors=None
   )
-  one = exact.policy_value(full, policy)
+  one = policies.policy_value(full, policy)
   chances = np.asarray(full.probs)[np.arange(12), policy]
   residual = r[np.arange(12), policy] + 0.95 * chances @ one - one
   np.testing.assert_allclose(residual, 0, atol=1e-10)
@@ -142,9 +150,9 @@ def test_the_worst_case_of_the_best_policy_is_the_optimum(model_of, double):
     return backups.robust_backup(KL, model, v, 0.3)
 
   solved = exact.solve_penalised(KL, model, 0.3)
-  best = exact.worst_value(backup, model, solved.q.argmax(-1))
+  best = policies.worst_value(backup, model, solved.q.argmax(-1))
   np.testing.assert_allclose(best, solved.v, atol=1e-10)
-  other = exact.worst_value(backup, model, jnp.zeros(12, jnp.int32))
+  other = policies.worst_value(backup, model, jnp.zeros(12, jnp.int32))
   assert np.all(np.asarray(other) <= np.asarray(best) + 1e-10)
 
 

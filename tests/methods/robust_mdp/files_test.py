@@ -164,7 +164,7 @@ def damaged(path):
   ("make", "words"),
   [
     (lambda path: None, "no such file"),
-    (lambda path: path.mkdir(), "no such file"),
+    (lambda path: path.mkdir(), "a folder; expected an"),
     (write(b""), "not an .npz"),
     (write(b"PK\x03\x04 cut short"), "not an .npz"),
     (write(b"P,R,gamma\n1,2,3\n"), "not an .npz"),

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from kd_jax.methods.robust_mdp import inner
+from kd_jax.methods.robust_mdp import ball, inner
 from kd_jax.methods.robust_mdp.divergences import (
   CHI_SQUARE,
   DIVERGENCES,
-  KL,
   L1,
   Divergence,
 )
@@ -123,9 +122,9 @@ def test_a_new_divergence_is_two_functions(double):
   assert float(found.distance) == pytest.approx(
     2 * float(same.distance), abs=1e-8
   )
-  near = inner.constrained(double_chi)(p, v, 0.2)
+  near = ball.constrained(double_chi)(p, v, 0.2)
   assert float(near.value) == pytest.approx(
-    float(inner.constrained(CHI_SQUARE)(p, v, 0.1).value), abs=1e-8
+    float(ball.constrained(CHI_SQUARE)(p, v, 0.1).value), abs=1e-8
   )
 
 
@@ -171,7 +170,7 @@ def dual_by_search(name, p, v, rho):
 @each
 def test_constrained_is_the_primal(divergence, double):
   rng = np.random.default_rng(7)
-  solve = jax.jit(inner.constrained(divergence))
+  solve = jax.jit(ball.constrained(divergence))
   for _ in range(20):
     p, v, _ = problem(rng)
     rho = rng.uniform(0.01, 0.6)
@@ -186,7 +185,7 @@ def test_constrained_is_the_primal(divergence, double):
 @pytest.mark.parametrize("rho", [50.0, 1e-5])
 def test_extreme_radii(rho, double):
   p, v = np.array([0.2, 0.5, 0.3]), np.array([3.0, 1.0, 2.0])
-  found = inner.constrained(CHI_SQUARE)(p, v, rho)
+  found = ball.constrained(CHI_SQUARE)(p, v, rho)
   if rho > 1:  # The whole support is within reach.
     assert float(found.value) == pytest.approx(1.0, abs=1e-5)
   else:
@@ -198,8 +197,8 @@ def test_extreme_radii(rho, double):
 @each
 def test_the_least_distance_that_reaches_a_value(divergence, double):
   rng = np.random.default_rng(8)
-  solve = jax.jit(inner.constrained(divergence))
-  reach = jax.jit(inner.distance_to_reach(divergence))
+  solve = jax.jit(ball.constrained(divergence))
+  reach = jax.jit(ball.distance_to_reach(divergence))
   for _ in range(10):
     p, v, _ = problem(rng)
     rho = rng.uniform(0.05, 0.4)
@@ -225,9 +224,32 @@ def test_float32_keeps_five_digits(divergence, x64):
   np.testing.assert_allclose(single, exact, atol=2e-5)
 
 
+def test_chi_square_is_the_papers_sort(double):
+  """Section 4: V ascending, the first piece whose root is on it."""
+  rng = np.random.default_rng(11)
+  solve = jax.jit(inner.penalised(CHI_SQUARE))
+  for n in (1, 2, 7, 40):
+    for _ in range(25):
+      p, v = rng.dirichlet(np.full(n, 0.3)), rng.uniform(0, 10, n).round(1)
+      p[rng.random(n) < 0.3] = 0
+      p = p / p.sum() if p.sum() else np.eye(n)[0]
+      lam = 10 ** rng.uniform(-3, 2)
+      order = np.argsort(v, kind="stable")
+      chance, value = p[order], v[order]
+      c, m = chance.cumsum(), (chance * value).cumsum()
+      q, after = (chance * value**2).cumsum(), np.append(value[1:], np.inf)
+      e = (2 * lam + m) / np.where(c > 0, c, np.nan)
+      k = np.flatnonzero((c > 0) & (e <= after))[0]
+      c, m, q, e = c[k], m[k], q[k], e[k]
+      least = -(c * e**2 - 2 * e * m + q) / (4 * lam) - lam + e
+      found = solve(p, v, lam)
+      assert float(found.value) == pytest.approx(least, rel=1e-7, abs=1e-7)
+      assert float(found.eta) == pytest.approx(e - 2 * lam, rel=1e-9, abs=1e-9)
+
+
 @each
 def test_values_that_all_share_and_values_of_each(divergence):
-  """A dense model's V is sorted once; a compact one's is gathered."""
+  """A dense model's V is one vector; a compact one's is gathered."""
   rng = np.random.default_rng(10)
   p = rng.dirichlet(np.ones(5), (3, 2)).astype(np.float32)
   v = rng.uniform(0, 3, 5).astype(np.float32)
@@ -240,6 +262,6 @@ def test_values_that_all_share_and_values_of_each(divergence):
   np.testing.assert_allclose(shared.value, mixed.value, rtol=1e-5)
   slope = jax.grad(lambda v: inner.penalised(divergence)(p, v, 0.3).value.sum())
   # The envelope: the derivative in V is the worst kernel.
-  if divergence is KL:
+  if divergence is not L1:
     expected = np.asarray(shared.kernel).sum((0, 1))
     np.testing.assert_allclose(slope(jnp.asarray(v)), expected, rtol=1e-4)

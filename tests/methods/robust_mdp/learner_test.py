@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd_jax.methods.robust_mdp import divergences, learner
+from kd_jax.methods.robust_mdp import divergences, learner, online, step_sizes
 from kd_jax.methods.robust_mdp.divergences import (
   CHI_SQUARE,
   DIVERGENCES,
@@ -69,7 +69,9 @@ def test_an_outer_step_is_that_of_algorithm_1(fresh, warm):
     draw,
     jnp.float32(lam),
     jnp.float32(beta),
-    learner.inner_rates("sqrt", CHI_SQUARE, jnp.float32(lam), V_MAX, steps, 7),
+    step_sizes.inner_rates(
+      "sqrt", CHI_SQUARE, jnp.float32(lam), V_MAX, steps, 7
+    ),
     jnp.float32(GAMMA),
     V_MAX,
     fresh=fresh,
@@ -82,17 +84,17 @@ def test_an_outer_step_is_that_of_algorithm_1(fresh, warm):
 def test_transitions_are_those_of_algorithm_2(mended):
   rng = np.random.default_rng(1)
   states, actions, lam = 3, 2, 1.5
-  rates = learner.trajectory_rates(lam, V_MAX, GAMMA, 0.05, 0.3)
+  rates = step_sizes.trajectory_rates(lam, V_MAX, GAMMA, 0.05, 0.3)
   kappa = 1 / (6 * (lam + 10))
   assert rates.alpha == pytest.approx(1 / (kappa * 0.05))
   assert rates.alpha_shift == 15  # 6^1.5 is 14.7.
   assert rates.beta == pytest.approx(1 / (0.1 * 0.05))
   assert rates.beta_shift == 60
-  ring = learner.trajectory_rates(lam, V_MAX, GAMMA, 0.05, 0.05 + 1e-12)
+  ring = step_sizes.trajectory_rates(lam, V_MAX, GAMMA, 0.05, 0.05 + 1e-12)
   assert (ring.alpha_shift, ring.beta_shift) == (1, 10)
   assert ring.beta / ring.beta_shift == pytest.approx(20)  # The page's trap 1.
   q, eta = rng.uniform(0, 14, (states, actions)), np.zeros((states, actions))
-  learned = learner.Learned(
+  learned = online.Learned(
     *(jnp.asarray(x, jnp.float32) for x in (q, eta, np.zeros_like(q)))
   )
   for t in range(4):
@@ -109,8 +111,8 @@ def test_transitions_are_those_of_algorithm_2(mended):
     target = r + GAMMA * j(old, v, lam)
     q[s, a] = (1 - beta) * q[s, a] + beta * target
     eta[s, a] = climb(old, v, lam, alpha)
-    seen = learner.Transition(*map(jnp.asarray, (s, a, r, after)))
-    learned = learner.trajectory_update(
+    seen = online.Transition(*map(jnp.asarray, (s, a, r, after)))
+    learned = online.trajectory_update(
       CHI_SQUARE,
       learned,
       seen,
@@ -127,16 +129,16 @@ def test_transitions_are_those_of_algorithm_2(mended):
 
 def test_steps_below_the_last_place_add_up():
   """Ten thousand steps, each far below the last place of Q."""
-  rates = learner.TrajectoryRates(*map(jnp.float32, (0, 1, 1e-6, 0)))
-  learned = learner.Learned(
+  rates = step_sizes.TrajectoryRates(*map(jnp.float32, (0, 1, 1e-6, 0)))
+  learned = online.Learned(
     jnp.full((1, 1), 9.0), jnp.zeros((1, 1)), jnp.zeros((1, 1))
   )
   zero = jnp.int32(0)
 
   def move(learned, reward):
     # gamma is 0: the target is the reward; beta is 1e-6.
-    seen = learner.Transition(zero, zero, reward, zero)
-    new = learner.trajectory_update(
+    seen = online.Transition(zero, zero, reward, zero)
+    new = online.trajectory_update(
       KL,
       learned._replace(eta=jnp.full((1, 1), 1.0)),
       seen,
@@ -230,11 +232,11 @@ def test_a_maximum_is_a_fixed_point_on_average(f):
 def test_how_high_a_cold_start_climbs():
   values = listed(np.full((100, 1), V_MAX))
   for lam in (0.5, 1.0):
-    rates = learner.inner_rates("sqrt", CHI_SQUARE, lam, V_MAX, 100, 0)
+    rates = step_sizes.inner_rates("sqrt", CHI_SQUARE, lam, V_MAX, 100, 0)
     eta, _ = learner.ascend(
       CHI_SQUARE, jnp.zeros(1), values, jnp.float32(lam), rates, V_MAX
     )
-    reach = learner.cold_reach(lam, 100)
+    reach = step_sizes.cold_reach(lam, 100)
     assert reach == pytest.approx(20 * lam)
     assert float(eta[0]) <= min(reach, V_MAX) + 1e-4
     # At lam .5 it does not get there, at 1 it does.
@@ -250,25 +252,26 @@ def test_step_sizes():
     # diam 26, C_g (26 + 10) / 4.
     "theory": [26 / 9 / math.sqrt(k) for k in (1, 2, 3)],
   }.items():
-    found = learner.inner_rates(rule, CHI_SQUARE, lam, V_MAX, 3, t)
+    found = step_sizes.inner_rates(rule, CHI_SQUARE, lam, V_MAX, 3, t)
     close(found, expected)
 
 
 def test_no_update_knows_a_kernel():
   """Nothing of the learner's has two axes of states."""
-  text = inspect.getsource(learner)
-  assert "simulator" not in text
-  assert "backups" not in text
-  assert '"s a t"' not in text
+  for module in (learner, online, step_sizes):
+    text = inspect.getsource(module)
+    assert "simulator" not in text
+    assert "backups" not in text
+    assert '"s a t"' not in text
   states, actions = 50, 3
   shape = jax.ShapeDtypeStruct((states, actions), jnp.float32)
   scalar = jax.ShapeDtypeStruct((), jnp.float32)
-  rates = learner.TrajectoryRates(scalar, scalar, scalar, scalar)
+  rates = step_sizes.TrajectoryRates(scalar, scalar, scalar, scalar)
   number = jax.ShapeDtypeStruct((), jnp.int32)
-  seen = learner.Transition(number, number, scalar, number)
-  learned = learner.Learned(shape, shape, shape)
+  seen = online.Transition(number, number, scalar, number)
+  learned = online.Learned(shape, shape, shape)
   jaxpr = jax.make_jaxpr(
-    lambda learned, seen, t, lam, rates: learner.trajectory_update(
+    lambda learned, seen, t, lam, rates: online.trajectory_update(
       CHI_SQUARE, learned, seen, t, lam, rates, GAMMA, V_MAX
     )
   )(learned, seen, scalar, scalar, rates)

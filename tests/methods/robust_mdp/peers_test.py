@@ -12,6 +12,7 @@ from kd_jax.methods.robust_mdp import (
   learner,
   peers,
   span,
+  step_sizes,
 )
 from kd_jax.methods.robust_mdp.divergences import CHI_SQUARE
 from kd_jax.methods.robust_mdp.environments import classic, simulator
@@ -40,7 +41,7 @@ def test_numpy_algorithm_1_is_algorithm_1_on_the_same_samples(name):
   theirs.run(6)
   q = jnp.full((SEEDS, *mdp.rewards.shape), mdp.v_max, jnp.float32)
   for t in range(6):
-    rates = learner.inner_rates(
+    rates = step_sizes.inner_rates(
       "sqrt", CHI_SQUARE, LAM, mdp.v_max, INNER, jnp.float32(t)
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kd_jax import report
-from kd_jax.methods.robust_mdp import drawing, states
+from kd_jax.methods.robust_mdp import curves, drawing, states
 from kd_jax.methods.robust_mdp.arms import PRESETS
 
 # The package's own `plots` is the function.
@@ -41,7 +41,7 @@ def test_a_curve_ends_at_the_error_of_the_table():
   drawn = lines(first)
   assert set(drawn) == {"lam 1", "lam 10", "q_learning"}
   steps = np.array([20, 40, CONFIG.outer_steps])
-  each = plots.samples_per_step(CONFIG, "algorithm_1")
+  each = curves.samples_per_step(CONFIG, "algorithm_1")
   np.testing.assert_allclose(drawn["lam 10"][0], steps * each)
   np.testing.assert_allclose(drawn["lam 10"][1], [0.5, 0.5, 0.25])
   np.testing.assert_allclose(drawn["q_learning"][1], [0.5, 0.5, 0.125])

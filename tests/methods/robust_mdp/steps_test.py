@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from kd_jax import accel
-from kd_jax.methods.robust_mdp import arms, problems, states, train
+from kd_jax.methods.robust_mdp import arms, problems, states, steps, train
 from kd_jax.methods.robust_mdp.arms import of_arm
+from kd_jax.methods.robust_mdp.environments import simulator
 
 TINY = dataclasses.replace(
   arms.PRESETS["tiny"],
@@ -23,9 +24,11 @@ TINY = dataclasses.replace(
 
 
 @functools.cache
-def made(arm, seeds=4, lams=(1.0, 10.0)):
+def made(arm, seeds=4, lams=(1.0, 10.0), outer_rate="experiment"):
   """A phase, and a state at step 0 beside a made-up reference."""
-  config = dataclasses.replace(TINY, arms=(arm,), seeds=seeds, lams=lams)
+  config = dataclasses.replace(
+    TINY, arms=(arm,), seeds=seeds, lams=lams, outer_rate=outer_rate
+  )
   _, by_arm = problems.gather(config)
   problem, own = by_arm[arm], of_arm(config, arm)
   phase = train.learner_phase(own, arm, problem, lambda line: None)
@@ -79,6 +82,19 @@ def test_four_devices_are_one(arm):
     np.testing.assert_allclose(first[name], second[name], rtol=1e-5)
 
 
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("arm", ["algorithm_1", "multilevel", "algorithm_2"])
+def test_steps_lower(arm, platform):
+  phase, products = made(arm)
+  state = phase.init(products, np.uint32(0))
+  lifted = accel.data_parallel(
+    accel.scan_steps(phase.step), data="replicated", split=phase.split(state)
+  )
+  exported = lifted.export(state, (phase.data, np.int32(2)), [platform])
+  assert exported.platforms == (platform,)
+  assert exported.nr_devices == 4
+
+
 @pytest.mark.parametrize("arm", EVERY)
 def test_a_member_is_its_seed_and_its_weight(arm):
   """Alone, or with others: the same numbers."""
@@ -102,12 +118,13 @@ def test_steps_do_not_depend_on_their_grouping():
     np.testing.assert_array_equal(a, b)
 
 
-def test_algorithm_1_against_a_plain_loop():
-  """NumPy on the step's own numbers: the samples, the update, the members."""
-  from kd_jax.methods.robust_mdp import steps
-  from kd_jax.methods.robust_mdp.environments import simulator
+LATE = {"experiment": 0, "theory": 1}  # Section 6.1's t, Theorem 4.2's t + 1.
 
-  found, _ = run("algorithm_1", n=3)
+
+@pytest.mark.parametrize("outer_rate", list(LATE))
+def test_algorithm_1_against_a_plain_loop(outer_rate):
+  """NumPy on the step's own numbers: the samples, the update, the members."""
+  found, _ = run("algorithm_1", n=3, outer_rate=outer_rate)
   phase, _ = made("algorithm_1")
   world = phase.data["world"]
   for member in (0, 3):
@@ -124,10 +141,75 @@ def test_algorithm_1_against_a_plain_loop():
         target = phase.data["rewards"] + 0.9 * (
           -(plus**2) / (4 * lam) + lam + eta
         )
-        beta = 1 / (1 + 0.1 * t)
+        beta = 1 / (1 + 0.1 * (t + LATE[outer_rate]))
         q = (1 - beta) * q + beta * target
       np.testing.assert_allclose(found.q[member, place], q, rtol=1e-4)
       np.testing.assert_allclose(found.eta[member, place], eta, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ("arm", "outer_rate"),
+  [
+    ("q_learning", "experiment"),
+    ("q_learning", "theory"),
+    ("contamination", "experiment"),
+  ],
+)
+def test_where_each_sample_is_an_update_against_a_plain_loop(arm, outer_rate):
+  """Four updates a step, each with the values and the rate of its moment."""
+  found, _ = run(arm, n=3, outer_rate=outer_rate)
+  phase, _ = made(arm)
+  share = {"q_learning": 0.0, "contamination": 0.1}[arm]
+  for member in (0, 3):
+    q, updates = np.full((10, 2), 10.0), 0
+    for t in range(3):
+      u = steps.uniforms(jnp.uint32(member), 0, jnp.int32(t), (4, 10, 2))
+      for after in np.asarray(simulator.sample_all(phase.data["world"], u)):
+        v = np.clip(q.max(1), 0, 10)
+        worth = (1 - share) * v[after] + share * v.min()
+        beta = 1 / (1 + 0.1 * (updates + LATE[outer_rate]))
+        q += beta * (phase.data["rewards"] + 0.9 * worth - q)
+        updates += 1
+    np.testing.assert_allclose(found.q[member, 0], q, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("arm", "key", "expected"),
+  [
+    ("algorithm_1", "exact_chain", (1, 10)),
+    ("cold_10", "exact_chain", (1, 10)),
+    ("kl", "exact_chain_kl", (1, 10)),
+    ("l1", "exact_chain_l1", (1, 10)),
+    ("algorithm_2", "exact_ring", (1, 10)),
+    ("printed", "exact_ring", (1, 10)),
+    ("behaviour_1", "exact_ring", (1, 2, 5, 10)),
+    ("q_learning", "exact_chain", (20,)),
+    ("contamination", "exact_chain", (30,)),
+    ("multilevel", "exact_chain_kl", (40,)),
+    ("constrained", "exact_chain", (40,)),
+  ],
+)
+def test_errors_are_measured_from_the_targets_own_values(arm, key, expected):
+  """Each exact solution is a constant here, and penalised ones their lam."""
+  config = dataclasses.replace(TINY, arms=(arm,), lams=(1.0, 10.0))
+  _, by_arm = problems.gather(config)
+  problem = by_arm[arm]
+  assert problem.key == key
+  # Other arms of the run ask for other weights beside this one's.
+  problem = dataclasses.replace(problem, lams=(0.5, 1.0, 2.0, 5.0, 7.0, 10.0))
+  one = np.ones(problem.mdp.rewards.shape, np.float32)
+  exact = {
+    "penalised": np.stack([lam * one for lam in problem.lams]),
+    "ordinary": 20 * one,
+    "contaminated": 30 * one,
+    "constrained": 40 * one,
+  }
+  own, products = of_arm(config, arm), {key: exact}
+  state = states.create(own, arm, problem, 2, products, np.uint32(0))
+  assert state.reference.shape == (len(expected), 10, 2)
+  np.testing.assert_array_equal(
+    state.reference, np.multiply.outer(np.asarray(expected, np.float32), one)
+  )
 
 
 def test_as_printed_it_diverges_and_the_run_goes_on():

@@ -22,9 +22,9 @@ from kd_jax.methods.robust_mdp import (
   steps,
   train,
 )
+from kd_jax.methods.robust_mdp.curves import samples_per_step
 from kd_jax.methods.robust_mdp.divergences import CHI_SQUARE
 from kd_jax.methods.robust_mdp.environments import simulator
-from kd_jax.methods.robust_mdp.plots import samples_per_step
 
 FEW = {
   "outer_steps": 24,
@@ -65,6 +65,12 @@ def test_the_metrics_are_those_of_the_products(run):
       history[..., 0], np.broadcast_to(both, (4, 2)), rtol=1e-5
     )
     assert np.isfinite(history).all()
+  errors = np.asarray(found["plug_in.final_error_lam_10"])
+  np.testing.assert_allclose(
+    found["plug_in.final_spread_lam_10"],
+    np.abs(errors - errors.mean()),
+    rtol=1e-4,
+  )
   # The exact solution is one value for all seeds.
   gap = found["exact_chain.gap_lam_1"]
   np.testing.assert_allclose(gap, [1.4223] * 4, atol=1e-3)
@@ -184,8 +190,13 @@ def test_ones_own_task_through_the_command(tmp_path, capsys):
   p[0, 0], p[0, 1] = [0.5, 0.5, 0], [0, 0.3, 0.7]
   p[1, :] = [0, 0.2, 0.8]
   p[2, :, 2] = 1
-  path = tmp_path / "mine.npz"
-  np.savez(path, P=p, R=np.array([[1, 0.5], [0.2, 0.9], [0, 0]]), gamma=0.8)
+  path = tmp_path / "mine.NPZ"
+
+  def save():
+    with path.open("wb") as file:  # To a path NumPy would add ".npz".
+      np.savez(file, P=p, R=np.array([[1, 0.5], [0.2, 0.9], [0, 0]]), gamma=0.8)
+
+  save()
   words = (
     f"train robust_mdp tiny --workdir {tmp_path / 'w'} --environment {path}"
   )
@@ -198,7 +209,16 @@ def test_ones_own_task_through_the_command(tmp_path, capsys):
   summary = json.loads((tmp_path / "w" / "summary.json").read_text())
   assert summary["metrics"]["exact_mine.residual"] < 1e-4
   p[1, 0, 0] = 0.3
-  np.savez(path, P=p, R=np.ones((3, 2)), gamma=0.8)
+  save()
+  # The run has its own copy; the path names another task now, a wrong one.
+  again = kd_jax.evaluate("robust_mdp", tmp_path / "w")
+  assert again == pytest.approx(summary["metrics"], rel=1e-5)
+  assert len(kd_jax.load(tmp_path / "w")[1]["q"]) == 3
+  with pytest.raises(SystemExit) as stop:
+    cli.main([*words.split(), *more.split()])
+  assert stop.value.code == 2
+  said = capsys.readouterr().err
+  assert "environment: what the path names holds something else now" in said
   with pytest.raises(SystemExit) as stop:
     cli.main(["train", "robust_mdp", "tiny", "--environment", str(path)])
   assert stop.value.code == 2

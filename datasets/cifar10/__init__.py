@@ -1,0 +1,1 @@
+"""The builder of `cifar10`, in the layout of TensorFlow Datasets."""

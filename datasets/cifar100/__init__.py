@@ -1,0 +1,1 @@
+"""The builder of `cifar100`, in the layout of TensorFlow Datasets."""

@@ -1,0 +1,1 @@
+"""The builder of `cifar100_c`, in the layout of TensorFlow Datasets."""

@@ -1,0 +1,1 @@
+"""The builder of `cifar10_c`, in the layout of TensorFlow Datasets."""

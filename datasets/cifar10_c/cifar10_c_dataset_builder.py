@@ -1,0 +1,14 @@
+"""CIFAR-10-C: CIFAR-10's test images under common corruptions."""
+
+from etils import epath
+
+from kd_jax.datasets.official.families import CorruptedBuilder
+
+
+class Builder(CorruptedBuilder):
+  """19 corruptions in 5 severities, each a split; see README.md."""
+
+  LABELS = {"label": 10}  # noqa: RUF012
+  FOLDERS = {"CIFAR-10-C.tar": "CIFAR-10-C"}  # noqa: RUF012
+  HOMEPAGE = "https://zenodo.org/records/2535967"
+  pkg_dir_path = epath.Path(__file__).parent

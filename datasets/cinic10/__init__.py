@@ -1,0 +1,1 @@
+"""The builder of `cinic10`, in the layout of TensorFlow Datasets."""

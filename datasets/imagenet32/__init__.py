@@ -1,0 +1,1 @@
+"""The builder of `imagenet32`, in the layout of TensorFlow Datasets."""

@@ -1,0 +1,1 @@
+"""The builder of `imagenet64`, in the layout of TensorFlow Datasets."""

@@ -1,0 +1,1 @@
+"""The builder of `mnist`, in the layout of TensorFlow Datasets."""

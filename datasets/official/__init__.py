@@ -1,0 +1,1 @@
+"""Reading data sets in the form in which they are published."""

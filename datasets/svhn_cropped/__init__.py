@@ -1,0 +1,1 @@
+"""The builder of `svhn_cropped`, in the layout of TensorFlow Datasets."""
