@@ -8,8 +8,9 @@ from kd_jax.methods.hyper_ensembles.arms import DESCRIBED, PRESETS
 from kd_jax.methods.hyper_ensembles.cases import CASES
 from kd_jax.methods.hyper_ensembles.claim import CLAIMS, REPRODUCED
 from kd_jax.methods.hyper_ensembles.config import Config as Config
+from kd_jax.methods.hyper_ensembles.loading import apply
 from kd_jax.methods.hyper_ensembles.plots import plots
-from kd_jax.methods.hyper_ensembles.train import apply, phases
+from kd_jax.methods.hyper_ensembles.train import phases
 
 METHOD = Method(
   name="hyper_ensembles",

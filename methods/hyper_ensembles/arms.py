@@ -164,7 +164,7 @@ _CIFAR = DataConfig(
   std=(0.2470, 0.2435, 0.2616),
   augment=True,
   foreign="svhn_cropped",
-  corrupted="cifar10_corrupted",
+  corrupted="cifar10_c",
 )
 _WRN = Config(
   arms=("single", "deep", "hyper_deep", "batch", "hyper_batch"),
@@ -212,9 +212,7 @@ PRESETS = {
   "paper_cifar100": dataclasses.replace(
     _WRN,
     smoothing_range=(1e-5, 2e-5),
-    data=dataclasses.replace(
-      _CIFAR, name="cifar100", corrupted="cifar100_corrupted"
-    ),
+    data=dataclasses.replace(_CIFAR, name="cifar100", corrupted="cifar100_c"),
   ),
   "paper_resnet20": dataclasses.replace(_WRN, model="resnet20"),
   "paper_lenet": Config(

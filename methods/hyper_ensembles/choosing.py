@@ -1,5 +1,6 @@
 """Selections: whole phases that read predictions and name members."""
 
+import functools
 from typing import Any
 
 import jax
@@ -44,7 +45,7 @@ def probabilities(
     (n, V, classes), and the labels.
   """
   rows = data["val"][place]
-  logits = judging.committee(plan, members, data["image"][rows])
+  logits = judging.all_logits(plan, members, data["image"][rows])
   p = jax.nn.softmax(logits)
   p = p.reshape(-1, plan.members, *p.shape[1:]).mean(1)
   return p, data["label"][rows]
@@ -110,16 +111,18 @@ def pool(products: PyTree, regime: Regime, place: Array) -> PyTree:
   """
   picks = products[regime.key("chosen")]["picks"][place]
   k = len(picks)
-  at = lambda key: jax.tree.map(lambda x: x[place], products[regime.key(key)])  # noqa: E731
-  first = jax.tree.map(lambda x: x[picks][:, None], at("search"))
-  others = jax.tree.map(
-    lambda x: x.reshape(k, k - 1, *x.shape[1:]), at("strata")
+  search, others = (
+    jax.tree.map(lambda x: x[place], products[regime.key(name)])
+    for name in ("search", "strata")
   )
-  return jax.tree.map(
-    lambda a, b: jnp.concatenate([a, b], 1).reshape(k * k, *a.shape[2:]),
-    first,
-    others,
-  )
+  return jax.tree.map(functools.partial(_strata, picks, k), search, others)
+
+
+def _strata(picks, k, search, others):
+  """The k chosen ones of a leaf, each before its k - 1 other starts."""
+  first = jnp.asarray(search)[picks][:, None]
+  rest = others.reshape(k, k - 1, *others.shape[1:])
+  return jnp.concatenate([first, rest], 1).reshape(k * k, *search.shape[1:])
 
 
 def choose_again(regime: Regime, plan: Plan) -> experiment.WholeRun:
@@ -163,3 +166,38 @@ def choose_again(regime: Regime, plan: Plan) -> experiment.WholeRun:
     return found, {"trainings": trainings.astype(jnp.float32)}
 
   return experiment.WholeRun(regime.key("again"), run, data=regime.tables.learn)
+
+
+def committee(
+  products: PyTree, regime: Regime, how: str, place: Any
+) -> tuple[PyTree, jax.Array]:
+  """The members of a chosen ensemble, and their weights.
+
+  Args:
+    products: of the shared phases.
+    regime: the regime.
+    how: "single", "top", "fixed_init", "deep", "hyper_deep" or
+      "hyper_deep_once".
+    place: of the seed.
+
+  Returns:
+    Stacked members and a weight for each.
+  """
+  chosen = jax.tree.map(lambda x: x[place], products[regime.key("chosen")])
+  k = regime.config.members
+  even = jnp.full(k, 1 / k)
+  if how in ("single", "top", "fixed_init"):
+    search = jax.tree.map(lambda x: x[place], products[regime.key("search")])
+    picks, weights = {
+      "single": (chosen["picks"][:1], jnp.ones(1)),
+      "top": (chosen["top"], even),
+      "fixed_init": (chosen["picks"], chosen["weights"]),
+    }[how]
+    return jax.tree.map(lambda x: x[picks], search), weights
+  strata = pool(products, regime, place)
+  if how == "deep":
+    return jax.tree.map(lambda x: x[:k], strata), even
+  once = "once_" if how == "hyper_deep_once" else ""
+  again = jax.tree.map(lambda x: x[place], products[regime.key("again")])
+  picks = again[f"{once}picks"]
+  return jax.tree.map(lambda x: x[picks], strata), again[f"{once}weights"]

@@ -26,8 +26,9 @@ class DataConfig:
     augment: random shifts by 2 pixels and mirroring (CIFAR).
     foreign: a data set of the same shape that is none of the classes (CIFAR's
       is svhn_cropped); without it, images glued from halves.
-    corrupted: the first part of a TFDS name (cifar10_corrupted); without it
-      noise, blur and shift, made on the device.
+    corrupted: a data set with a split for each corruption and severity
+      (cifar10_c, cifar100_c); without it noise, blur and shift, made on the
+      device.
   """
 
   name: str = "digits"

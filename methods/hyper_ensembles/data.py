@@ -20,7 +20,7 @@ CORRUPTIONS = (
   "shot_noise",
   "impulse_noise",
   "defocus_blur",
-  "frosted_glass_blur",
+  "glass_blur",
   "motion_blur",
   "zoom_blur",
   "snow",
@@ -28,7 +28,7 @@ CORRUPTIONS = (
   "fog",
   "brightness",
   "contrast",
-  "elastic",
+  "elastic_transform",
   "pixelate",
   "jpeg_compression",
 )
@@ -180,12 +180,12 @@ def _foreign(data, config, images, say):
 
 
 def _corrupted(config, images, say):
-  """(kinds, 5, T, h, w, c) images of a TFDS name, in the order of the test."""
+  """(kinds, 5, T, h, w, c) images of a data set, in the order of the test."""
   if not config.corrupted:
     return None
   found = [
     [
-      sources.load(f"{config.corrupted}/{kind}_{severity}", "test", say=say)
+      sources.load(config.corrupted, f"{kind}_{severity}", say=say)
       for severity in range(1, 6)
     ]
     for kind in CORRUPTIONS

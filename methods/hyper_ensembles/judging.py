@@ -18,7 +18,9 @@ CHUNK = 250
 TOGETHER = 64
 
 
-def committee(plan: Plan, members: PyTree, x: Array, samples: int = 0) -> Array:
+def all_logits(
+  plan: Plan, members: PyTree, x: Array, samples: int = 0
+) -> Array:
   """Logits of stacked networks, each of one member or more.
 
   Args:
@@ -32,8 +34,11 @@ def committee(plan: Plan, members: PyTree, x: Array, samples: int = 0) -> Array:
   """
   x = learner.pixels(plan, x)
   if plan.config.model == "mlp":
-    of_one = lambda m: learner.predict(plan, m, x, samples=samples)  # noqa: E731
-    logits = jax.lax.map(of_one, members, batch_size=TOGETHER)
+    logits = jax.lax.map(
+      lambda m: learner.predict(plan, m, x, samples=samples),
+      members,
+      batch_size=TOGETHER,
+    )
   else:
     logits = jax.lax.map(
       lambda m: _in_chunks(plan, m, x, samples=samples), members
@@ -81,9 +86,9 @@ def fare(
   labels, x = data["label"][rows], augment.to_float(data["image"][rows])
 
   def logits(images):
-    return committee(plan, members, images, samples)
+    return all_logits(plan, members, images, samples)
 
-  clean, foreign, worse = _all_logits(logits, x, table, data)
+  clean, foreign, worse = _by_set(logits, x, table, data)
   found, bins = measures.everything(clean, weights, labels, foreign)
   kinds = worse.shape[0] // len(corruptions.SEVERITIES)
   each = jax.lax.map(lambda z: measures.basics(z, weights, labels), worse)
@@ -92,7 +97,7 @@ def fare(
   return found, {**bins._asdict(), **figures}
 
 
-def _all_logits(logits, x, table, data):
+def _by_set(logits, x, table, data):
   """Logits on clean, foreign and corrupted images, by one copy of the network.
 
   The corruptions are the same for every arm: of the seed's place and the kind.

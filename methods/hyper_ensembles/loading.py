@@ -6,53 +6,55 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kd_jax.methods.hyper_ensembles import judging, measures
+from kd_jax.errors import UsageError
+from kd_jax.experiment import Products
+from kd_jax.methods.hyper_ensembles import choosing, judging, measures
 from kd_jax.methods.hyper_ensembles.config import Config
 from kd_jax.methods.hyper_ensembles.plans import Plan
+from kd_jax.methods.hyper_ensembles.pools import Regime
 
 PyTree = Any
 
 
-def ensemble(
-  config: Config, products: Any
-) -> tuple[Callable[..., jax.Array], PyTree] | None:
+def apply(
+  config: Config, products: Products
+) -> tuple[Callable[..., jax.Array], PyTree]:
   """The first seed's hyper-deep ensemble, else its hyper-batch ensemble.
 
   Args:
     config: the configuration.
-    products: of the run.
+    products: of a run with the arm "hyper_deep" or "hyper_batch".
 
   Returns:
-    `apply(variables, images)` and the variables; None if there is neither.
+    `apply(variables, images) -> probabilities` for images in [0, 1] or bytes,
+    (n, h, w, c); and the variables: "members" and "weights".
+
+  Raises:
+    UsageError: if neither arm was among the run's.
   """
-  first = lambda tree: jax.tree.map(lambda x: jnp.asarray(x)[0], tree)  # noqa: E731
   if "hyper_deep.final" in products:
-    chosen, again = first(products["chosen"]), first(products["again"])
-    search, strata = first(products["search"]), first(products["strata"])
-    k = config.members
-    whole = jax.tree.map(
-      lambda a, b: jnp.concatenate(
-        [a[chosen["picks"]][:, None], b.reshape(k, k - 1, *b.shape[1:])], 1
-      ).reshape(k * k, *a.shape[1:]),
-      search,
-      strata,
-    )
-    members = jax.tree.map(lambda x: x[again["picks"]], whole)
-    weights, kind = again["weights"], "single"
+    found = jax.tree.map(jnp.asarray, dict(products))
+    regime = Regime("", config, None)
+    members, weights = choosing.committee(found, regime, "hyper_deep", 0)
+    kind = "single"
   elif "hyper_batch.train" in products:
-    members = first(products["hyper_batch.train"])
+    found = products["hyper_batch.train"]
+    members = jax.tree.map(lambda x: jnp.asarray(x)[0], found)
     weights = jnp.full(config.members, 1 / config.members)
     kind = "hyper"
   else:
-    return None
-  classes = _classes(members)
-  plan = Plan(config, kind, classes, 1)
+    raise UsageError(
+      f"there is no ensemble to load: the run has the arms "
+      f"{', '.join(config.arms)}, neither hyper_deep nor hyper_batch"
+    )
+  plan = Plan(config, kind, _classes(members), 1)
 
-  def apply(variables, images):
-    logits = judging.committee(plan, variables["members"], jnp.asarray(images))
+  def ensemble(variables, images):
+    images = jnp.asarray(images)
+    logits = judging.all_logits(plan, variables["members"], images)
     return jnp.exp(measures.mixed(logits, variables["weights"]))
 
-  return jax.jit(apply), {"members": members, "weights": weights}
+  return jax.jit(ensemble), {"members": members, "weights": weights}
 
 
 def _classes(members: Any) -> int:

@@ -27,12 +27,12 @@ class Regime:
   Attributes:
     name: a key of `arms.REGIMES`.
     config: its configuration.
-    tables: its data.
+    tables: its data; None where nothing is trained any more.
   """
 
   name: str
   config: Config
-  tables: Tables
+  tables: Tables | None
 
   @property
   def prefix(self) -> str:

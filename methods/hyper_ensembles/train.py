@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import experiment
-from kd_jax.errors import UsageError
 from kd_jax.methods.hyper_ensembles import (
   choosing,
   greedy,
@@ -182,7 +181,9 @@ def _judge(regime: Regime, hows: list[str]) -> experiment.WholeRun:
   def run(products, data, seed):
     def one(place):
       found = [
-        padded(*committee(products, regime, how, place), plan.config.members)
+        padded(
+          *choosing.committee(products, regime, how, place), plan.config.members
+        )
         for how in hows
       ]
       members, weights = jax.tree.map(lambda *x: jnp.stack(x), *found)
@@ -227,41 +228,6 @@ def _chosen(regime, name, config, arm, hows):
     return own["figures"], own["numbers"]
 
   return [experiment.WholeRun("final", run, arm=name)]
-
-
-def committee(
-  products: PyTree, regime: Regime, how: str, place: Any
-) -> tuple[PyTree, jax.Array]:
-  """The members of a chosen ensemble, and their weights.
-
-  Args:
-    products: of the shared phases.
-    regime: the regime.
-    how: "single", "top", "fixed_init", "deep", "hyper_deep" or
-      "hyper_deep_once".
-    place: of the seed.
-
-  Returns:
-    Stacked members and a weight for each.
-  """
-  chosen = jax.tree.map(lambda x: x[place], products[regime.key("chosen")])
-  k = regime.config.members
-  even = jnp.full(k, 1 / k)
-  if how in ("single", "top", "fixed_init"):
-    search = jax.tree.map(lambda x: x[place], products[regime.key("search")])
-    picks, weights = {
-      "single": (chosen["picks"][:1], jnp.ones(1)),
-      "top": (chosen["top"], even),
-      "fixed_init": (chosen["picks"], chosen["weights"]),
-    }[how]
-    return jax.tree.map(lambda x: x[picks], search), weights
-  strata = choosing.pool(products, regime, place)
-  if how == "deep":
-    return jax.tree.map(lambda x: x[:k], strata), even
-  once = "once_" if how == "hyper_deep_once" else ""
-  again = jax.tree.map(lambda x: x[place], products[regime.key("again")])
-  picks = again[f"{once}picks"]
-  return jax.tree.map(lambda x: x[picks], strata), again[f"{once}weights"]
 
 
 def _random(regime, name, config, arm):
@@ -332,29 +298,3 @@ def _tuned(regime, name, config, arm):
     pools.phase(regime, plan, "train", name, 1, choose),
     _final(regime, name, plan, of_seed, samples),
   ]
-
-
-def apply(
-  config: Config, products: experiment.Products
-) -> tuple[Callable[..., jax.Array], PyTree]:
-  """An ensemble of the first seed, to use.
-
-  Args:
-    config: the configuration.
-    products: of a run with the arm "hyper_deep" or "hyper_batch".
-
-  Returns:
-    `apply(variables, images) -> probabilities` for images in [0, 1] or bytes,
-    (n, h, w, c); and the variables: "members" and "weights".
-
-  Raises:
-    UsageError: if neither arm was among the run's.
-  """
-  from kd_jax.methods.hyper_ensembles.loading import ensemble
-
-  if found := ensemble(config, products):
-    return found
-  raise UsageError(
-    f"there is no ensemble to load: the run has the arms "
-    f"{', '.join(config.arms)}, neither hyper_deep nor hyper_batch"
-  )

@@ -141,7 +141,7 @@ def test_an_ensemble_to_use(run):
   assert nll == pytest.approx(first, rel=1e-4)
   np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-5)
   with pytest.raises(UsageError, match="neither hyper_deep nor hyper_batch"):
-    train.apply(run.config, {})
+    METHOD.apply(run.config, {})
 
 
 def test_figures_show_what_was_found(run):
