@@ -6,7 +6,7 @@ Source: Wenzel, Snoek, Tran and Jenatton, NeurIPS 2020, arXiv 2006.13570.
 from kd_jax.experiment import Method
 from kd_jax.methods.hyper_ensembles.arms import DESCRIBED, PRESETS
 from kd_jax.methods.hyper_ensembles.cases import CASES
-from kd_jax.methods.hyper_ensembles.claim import CLAIMS, REPRODUCED
+from kd_jax.methods.hyper_ensembles.claim import CLAIMS, REPRODUCED, SETTINGS
 from kd_jax.methods.hyper_ensembles.config import Config as Config
 from kd_jax.methods.hyper_ensembles.loading import apply
 from kd_jax.methods.hyper_ensembles.plots import plots
@@ -34,6 +34,7 @@ METHOD = Method(
   arms=DESCRIBED,
   claims=CLAIMS,
   reproduce_arms=REPRODUCED,
+  settings_tried=SETTINGS,
   cases=CASES,
   seeds_in_run=True,
   apply=apply,

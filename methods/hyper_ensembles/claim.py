@@ -178,6 +178,23 @@ CLAIMS = (
   ),
 )
 
+# Vectors of hyperparameters that an arm chooses from, on validation images.
+_NOISY = {
+  **dict.fromkeys(
+    ("single", "top", "fixed_init", "deep", "hyper_deep", "hyper_deep_once"), 30
+  ),
+  "unstratified": 36,
+  "batch": 30,
+  "hyper_batch": 1,
+  "stn": 1,
+}
+_FEWER = {"clean": 24, "mnist": 8}
+SETTINGS = _NOISY | {
+  f"{regime}_{arm}": min(count, many)
+  for regime, count in _FEWER.items()
+  for arm, many in _NOISY.items()
+}
+
 # The arms that these name, and what stands beside them in the tables.
 REPRODUCED = (
   "single",
