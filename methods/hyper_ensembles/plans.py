@@ -13,6 +13,8 @@ from kd_jax.methods.hyper_ensembles.config import Config
 from kd_jax.methods.hyper_ensembles.networks import Kit
 from kd_jax.methods.hyper_ensembles.space import Fixed, Space
 
+# Networks that are trained at once on one device; the others follow them.
+_TOGETHER = {"mlp": 4096, "lenet": 16, "resnet20": 4, "wrn28_10": 1}
 # L2 groups, and layers with dropout before them.
 _PARTS = {"lenet": (5, 5), "resnet20": (6, 0), "wrn28_10": (6, 0)}
 
@@ -44,6 +46,11 @@ class Plan:
   def tuning(self) -> bool:
     """Whether bounds are tuned."""
     return self.kind in ("hyper", "stn") and self.config.hyper.tune
+
+  @property
+  def together(self) -> int:
+    """How many networks are trained at once on one device."""
+    return _TOGETHER[self.config.model]
 
   @property
   def steps(self) -> int:

@@ -74,13 +74,15 @@ def make_step(plan: Plan) -> Callable[..., tuple[Many, dict[str, Any]]]:
     def one(member):
       return learner.train(plan, member, count, data, rows_axis)
 
-    members, loss = jax.vmap(one)(state.members)
+    members, loss = over_members(one, state.members, plan.together)
     if plan.tuning:
       h = plan.config.hyper
       due = (count >= h.warmup) & (count % h.every == h.every - 1)
       members = jax.lax.cond(
         due,
-        jax.vmap(lambda m: learner.tune(plan, m, count, data)),
+        lambda all_: over_members(
+          lambda m: learner.tune(plan, m, count, data), all_, plan.together
+        ),
         lambda m: m,
         members,
       )
@@ -88,6 +90,24 @@ def make_step(plan: Plan) -> Callable[..., tuple[Many, dict[str, Any]]]:
     return Many(count + 1, members), found
 
   return step
+
+
+def over_members(
+  fn: Callable[[Member], PyTree], members: Member, together: int
+) -> PyTree:
+  """A function of one member, of all.
+
+  Args:
+    fn: the function.
+    members: stacked.
+    together: how many at once; more follow one another.
+
+  Returns:
+    The results, stacked.
+  """
+  if len(members.seed) <= together:
+    return jax.vmap(fn)(members)
+  return jax.lax.map(fn, members, batch_size=together)
 
 
 def make_train(plan: Plan, shape: tuple[int, ...]) -> Callable[..., Member]:

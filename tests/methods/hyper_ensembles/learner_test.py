@@ -353,3 +353,21 @@ def test_every_step_lowers_for_accelerators(plan_of, world, kind):
   )
   exported = lifted.export(state, world, ("cuda", "tpu"))
   assert exported.platforms == ("cuda", "tpu")
+
+
+def test_members_one_after_another_are_those_at_once(plan_of, world):
+  plan = plan_of("single")
+  state = runs.create(
+    plan,
+    SHAPE,
+    jnp.arange(3, dtype=jnp.uint32),
+    jnp.zeros(3, jnp.int32),
+    plan.space.draw(jax.random.key(0), 3),
+  )
+
+  def one(member):
+    return learner.train(plan, member, jnp.int32(0), world)[1]
+
+  at_once = runs.over_members(one, state.members, 3)
+  in_turn = runs.over_members(one, state.members, 2)
+  np.testing.assert_allclose(in_turn, at_once, rtol=1e-5)
