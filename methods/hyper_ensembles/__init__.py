@@ -8,6 +8,7 @@ from kd_jax.methods.hyper_ensembles.arms import DESCRIBED, PRESETS
 from kd_jax.methods.hyper_ensembles.cases import CASES
 from kd_jax.methods.hyper_ensembles.claim import CLAIMS, REPRODUCED, SETTINGS
 from kd_jax.methods.hyper_ensembles.config import Config as Config
+from kd_jax.methods.hyper_ensembles.data import files
 from kd_jax.methods.hyper_ensembles.loading import apply
 from kd_jax.methods.hyper_ensembles.plots import plots
 from kd_jax.methods.hyper_ensembles.train import phases
@@ -39,4 +40,5 @@ METHOD = Method(
   seeds_in_run=True,
   apply=apply,
   plots=plots,
+  files=files,
 )

@@ -112,6 +112,23 @@ def load(
   )
 
 
+def files(config: Config) -> dict[str, str]:
+  """The user's own files and folders that a run reads.
+
+  Args:
+    config: the configuration.
+
+  Returns:
+    Their paths by field. Data sets that go by a name are not the user's.
+  """
+  given = {"name": config.data.name, "foreign": config.data.foreign}
+  return {
+    f"data.{field}": spec
+    for field, spec in given.items()
+    if spec and sources.is_path(spec)
+  }
+
+
 def _read(own, say):
   """All images and labels, and how many at the end are for tests (or None)."""
   if isinstance(own, str) and own in WHOLE:
