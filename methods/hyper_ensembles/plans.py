@@ -179,23 +179,37 @@ def optimizer(
     The optimizer; its updates, not its gradients, are scaled, for Adam does not
     see a gradient's scale.
   """
-  rate = config.learning_rate
-  if config.schedule == "cosine":
-    schedule = optax.cosine_decay_schedule(rate, steps)
-  else:
-    at = {round(part * steps) - config.warmup: 0.2 for part in config.stairs}
-    schedule = optax.piecewise_constant_schedule(rate, at)
-  if config.warmup:
-    ramp = optax.linear_schedule(0.0, rate, config.warmup)
-    schedule = optax.join_schedules([ramp, schedule], [config.warmup])
+  rates = schedule(config, steps)
   base = (
-    optax.adam(schedule)
+    optax.adam(rates)
     if config.optimizer == "adam"
-    else optax.sgd(schedule, momentum=0.9, nesterov=True)
+    else optax.sgd(rates, momentum=0.9, nesterov=True)
   )
   if kind not in ("batch", "hyper") or config.fast_rate == 1:
     return base
   return optax.chain(base, _slower(config.fast_rate, kind))
+
+
+def schedule(config: Config, steps: int) -> optax.Schedule:
+  """The learning rate over steps.
+
+  Args:
+    config: the configuration.
+    steps: of the training.
+
+  Returns:
+    The schedule.
+  """
+  rate = config.learning_rate
+  if config.schedule == "cosine":
+    found = optax.cosine_decay_schedule(rate, steps)
+  else:
+    at = {round(part * steps) - config.warmup: 0.2 for part in config.stairs}
+    found = optax.piecewise_constant_schedule(rate, at)
+  if not config.warmup:
+    return found
+  ramp = optax.linear_schedule(0.0, rate, config.warmup)
+  return optax.join_schedules([ramp, found], [config.warmup])
 
 
 def _slower(factor: float, kind: str) -> optax.GradientTransformation:

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from kd_jax import accel
-from kd_jax.methods.hyper_ensembles import bounds, learner, plans, runs
+from kd_jax.methods.hyper_ensembles import arms, bounds, learner, plans, runs
 
 SHAPE = (8, 8, 1)
 SEED, TABLE = np.uint32(3), np.int32(1)
@@ -371,3 +371,43 @@ def test_members_one_after_another_are_those_at_once(plan_of, world):
   at_once = runs.over_members(one, state.members, 3)
   in_turn = runs.over_members(one, state.members, 2)
   np.testing.assert_allclose(in_turn, at_once, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("preset", "kind"),
+  [("paper", "hyper"), ("paper_cifar100", "single"), ("paper_lenet", "batch")],
+)
+def test_the_papers_presets_take_a_step(preset, kind):
+  """Shapes alone: nothing is computed."""
+  config = arms.PRESETS[preset]
+  size = (28, 28, 1) if "lenet" in preset else (32, 32, 3)
+  plan = plans.Plan(config, kind, 10, config.data.train, split=False)
+  n, v = config.data.train, config.data.val
+  of = jax.ShapeDtypeStruct
+  shapes = {
+    "image": of((n + v, *size), jnp.uint8),
+    "label": of((n + v,), jnp.int32),
+    "train": of((1, n), jnp.int32),
+    "train_label": of((1, n), jnp.int32),
+    "val": of((1, v), jnp.int32),
+  }
+  h = len(plan.space.names)
+  lams = None if kind == "hyper" else of((2, h), jnp.float32)
+  state = jax.eval_shape(
+    functools.partial(runs.create, plan, size),
+    of((2,), jnp.uint32),
+    of((2,), jnp.int32),
+    lams,
+  )
+  after, found = jax.eval_shape(runs.make_step(plan), state, shapes)
+  assert jax.tree.structure(after) == jax.tree.structure(state)
+  assert found["loss"].total.shape == ()
+  # 250 epochs of 47,500 images; a decay at 100, 200 and 225.
+  if preset == "paper":
+    assert plan.steps == 250 * (47_500 // 128)
+    rates = [
+      float(plans.schedule(config, plan.steps)(371 * epoch))
+      for epoch in (1, 99, 101, 199, 201, 224, 226)
+    ]
+    expect = [0.1, 0.1, 0.02, 0.02, 0.004, 0.004, 0.0008]
+    np.testing.assert_allclose(rates, expect, rtol=1e-4)
