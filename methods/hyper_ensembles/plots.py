@@ -18,17 +18,20 @@ def plots(run: Any) -> dict[str, Any]:
     run: a finished run.
 
   Returns:
-    Figures by name: "reliability" of each arm, "severity" (box plots over kinds
-    of corruption and seeds), "bounds" of what tuned itself.
+    Figures by name: for each regime "reliability" (diagrams of its arms) and
+    "severity" (box plots over kinds of corruption and seeds); "bounds" of what
+    tuned itself.
   """
   warn_of_collapse(run.metrics)
   products = run.products
   arms = [a for a in run.config.arms if f"{a}.final" in products]
-  finals = {a: products[f"{a}.final"] for a in arms}
-  found = {
-    "reliability": reliability(finals),
-    "severity": severity(finals),
-  }
+  found = {}
+  for regime in dict.fromkeys(NAMES[a][0] for a in arms):
+    own = [a for a in arms if NAMES[a][0] == regime]
+    finals = {a: products[f"{a}.final"] for a in own}
+    suffix = f"_{regime}" if regime else ""
+    found[f"reliability{suffix}"] = reliability(finals)
+    found[f"severity{suffix}"] = severity(finals)
   tuned = [a for a in arms if ARMS[NAMES[a][1]].kind in ("hyper", "stn")]
   if tuned:
     found["bounds"] = bounds(run.config, products, tuned)
