@@ -139,7 +139,7 @@ def objective(
     train=True,
     mutable=["l2", "batch_stats"],
   )
-  if plan.config.hyper.loss == "ensemble" and plan.tuning_kind:
+  if plan.config.hyper.loss == "ensemble" and plan.aware:
     each = losses.ensemble_cross_entropy(logits, y)
   else:
     smoothing = space_.smoothing(plan.space, plan.fixed, lam)
@@ -318,7 +318,7 @@ def predict(
     Logits; (1 + samples) k of them with samples, members first.
   """
   lam = bounds_.mean(member.bounds)[None]
-  if samples and plan.tuning_kind:
+  if samples and plan.aware:
     key = jax.random.fold_in(jax.random.key(member.seed), PREDICT)
     u = jax.random.uniform(key, (samples, *lam.shape[1:]))
     drawn = bounds_.draw(member.bounds, jnp.swapaxes(u, 0, 1))

@@ -61,10 +61,10 @@ class Plan:
   @property
   def rows(self) -> str:
     """Whether lambda differs over a batch; fixed ones do not."""
-    return self.config.hyper.rows if self.tuning_kind else "batch"
+    return self.config.hyper.rows if self.aware else "batch"
 
   @property
-  def tuning_kind(self) -> bool:
+  def aware(self) -> bool:
     """Whether the network knows its lambda."""
     return self.kind in ("hyper", "stn")
 
