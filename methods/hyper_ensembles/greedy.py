@@ -85,6 +85,7 @@ def select(
   Returns:
     The ensemble. It has one model at least.
   """
+  probabilities, labels = jnp.asarray(probabilities), jnp.asarray(labels)
   m = len(probabilities)
   allowed = jnp.ones(m, bool) if where is None else where
 

@@ -26,6 +26,10 @@ def shapes(net, shape, given=GIVEN):
   )
 
 
+def initial(net, x):
+  return jax.jit(lambda: net.init(jax.random.key(0), x, GIVEN, train=False))()
+
+
 def count(net, shape):
   return sum(x.size for x in jax.tree.leaves(shapes(net, shape)["params"]))
 
@@ -70,8 +74,9 @@ def test_logits_of_each_member(net, kind):
     else net(4, Kit(kind, members), (2, 3, 4), 5)
   )
   x = jax.random.normal(jax.random.key(1), (1, 3, 8, 8, 1))
-  variables = made.init(jax.random.key(0), x, GIVEN, train=False)
-  y = made.apply(variables, x, GIVEN, train=False)
+  y = jax.jit(
+    lambda x: made.init_with_output(jax.random.key(0), x, GIVEN, train=False)
+  )(x)[0]
   assert y.shape == (members, 3, 4)
   if members > 1:  # Trap 9: members differ from the start.
     assert np.abs(y[0] - y[1]).max() > 1e-2
@@ -80,12 +85,12 @@ def test_logits_of_each_member(net, kind):
 def test_batch_norms_are_one_for_all_members():
   net = ResNet(4, Kit("batch", 2), blocks=1, width=1)
   x = jax.random.normal(jax.random.key(1), (1, 6, 8, 8, 3))
-  variables = net.init(jax.random.key(0), x, GIVEN, train=False)
+  variables = initial(net, x)
   for stats in jax.tree.leaves(variables["batch_stats"]):
     assert stats.ndim == 1
-  y, new = net.apply(
-    variables, x, GIVEN, train=True, mutable=["batch_stats", "l2"]
-  )
+  y, new = jax.jit(
+    lambda v: net.apply(v, x, GIVEN, train=True, mutable=["batch_stats", "l2"])
+  )(variables)
   assert y.shape == (2, 6, 4)
   moved = new["batch_stats"]["stage_0_0_norm_0"]["mean"]
   assert np.abs(moved).max() > 0
@@ -109,7 +114,7 @@ def test_batch_norms_are_one_for_all_members():
 def test_penalties_of_groups_are_sown_once_each(version):
   net = ResNet(4, Kit(), blocks=1, width=1, version=version)
   x = jnp.zeros((1, 2, 8, 8, 3))
-  variables = net.init(jax.random.key(0), x, GIVEN, train=False)
+  variables = initial(net, x)
   p = variables["params"]
   weights = {
     0: [p["conv_init"]["kernel"]],
@@ -124,11 +129,14 @@ def test_penalties_of_groups_are_sown_once_each(version):
       for s in range(3)
     },
   }
+
+  @jax.jit
+  def sown(nu):
+    given = GIVEN._replace(nu=nu)
+    return net.apply(variables, x, given, train=False, mutable=["l2"])[1]
+
   for group, values in weights.items():
-    nu = jnp.zeros((1, 1, 6)).at[..., group].set(2.0)
-    _, found = net.apply(
-      variables, x, GIVEN._replace(nu=nu), train=False, mutable=["l2"]
-    )
+    found = sown(jnp.zeros((1, 1, 6)).at[..., group].set(2.0))
     expect = 2 * sum(float(jnp.square(v).sum()) for v in values)
     got = float(sum(jax.tree.leaves(found["l2"])))
     assert got == pytest.approx(expect, rel=1e-5)
