@@ -8,7 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd_jax import augment
-from kd_jax.methods.hyper_ensembles import corruptions, learner, measures
+from kd_jax.methods.hyper_ensembles import (
+  corruptions,
+  inputs,
+  learner,
+  measures,
+)
 from kd_jax.methods.hyper_ensembles.plans import Plan
 
 PyTree = Any
@@ -32,7 +37,7 @@ def all_logits(
   Returns:
     (n k, b, c).
   """
-  x = learner.pixels(plan, x)
+  x = inputs.pixels(plan, x)
   if plan.config.model == "mlp":
     logits = jax.lax.map(
       lambda m: learner.predict(plan, m, x, samples=samples),

@@ -10,25 +10,24 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import struct
 from jaxtyping import Array, Float, Int, UInt
 
-from kd_jax import accel, augment, draws, losses
+from kd_jax import accel, draws, losses
 from kd_jax.datasets import pipeline
 from kd_jax.methods.hyper_ensembles import bounds as bounds_
+from kd_jax.methods.hyper_ensembles import inputs
 from kd_jax.methods.hyper_ensembles import space as space_
 from kd_jax.methods.hyper_ensembles.bounds import Bounds
 from kd_jax.methods.hyper_ensembles.networks import Given
 from kd_jax.methods.hyper_ensembles.plans import Plan
-from kd_jax.training.state import row_keys
 
 PyTree = Any
 Data = Mapping[str, Array]
-# Streams of a member's draws; dropout has a branch for each layer.
-INIT, STEP, AUGMENT, PREDICT = range(4)
-LAMBDA, TUNING, DROPOUT = range(3)
+# Streams of a member's draws, and branches of a step's.
+INIT, STEP, _, PREDICT = range(4)
+LAMBDA, _, DROPOUT = range(3)
 
 
 @struct.dataclass
@@ -52,11 +51,6 @@ class Member:
   tuner: PyTree
   seed: UInt[Array, ""]
   table: Int[Array, ""]
-
-
-def tuner(plan: Plan) -> optax.GradientTransformation:
-  """The optimizer of the bounds."""
-  return optax.adam(plan.config.hyper.rate)
 
 
 def create(
@@ -98,7 +92,7 @@ def create(
     model_state={k: v for k, v in variables.items() if k == "batch_stats"},
     opt_state=plan.tx.init(params),
     bounds=bounds,
-    tuner=tuner(plan).init(bounds) if plan.tuning else (),
+    tuner=plan.tuner.init(bounds) if plan.tuning else (),
     seed=jnp.asarray(seed, jnp.uint32),
     table=jnp.asarray(table, jnp.int32),
   )
@@ -167,27 +161,6 @@ def norm_l2(params: PyTree) -> Float[Array, ""]:
   return jnp.stack(squares).sum() if squares else jnp.float32(0)
 
 
-def pixels(plan: Plan, images: Array) -> Float[Array, "*n h w c"]:
-  """Bytes to normalised pixels.
-
-  Args:
-    plan: has the mean and the standard deviation.
-    images: uint8, or floats in [0, 1].
-
-  Returns:
-    float32 images.
-  """
-  x = images
-  x = augment.to_float(x) if x.dtype == jnp.uint8 else x
-  data = plan.config.data
-  mean, std = (
-    np.asarray(v * x.shape[-1] if len(v) == 1 else v, np.float32)
-    for v in (data.mean, data.std)
-  )
-  wide = (1,) * (x.ndim - 1) + (-1,)
-  return (x - mean.reshape(wide)) / std.reshape(wide)
-
-
 def train(
   plan: Plan,
   member: Member,
@@ -208,16 +181,16 @@ def train(
     The member, and its mean cross-entropy.
   """
   config = plan.config
-  rows = _slots(config.batch_size, axis_name)
+  rows = inputs.slots(config.batch_size, axis_name)
   at = pipeline.rows(
     member.seed, step, config.batch_size, plan.images, rows.astype(jnp.uint32)
   )
-  x = pixels(plan, data["image"][data["train"][member.table, at]])
+  x = inputs.pixels(plan, data["image"][data["train"][member.table, at]])
   if config.data.augment:
-    x = _augmented(member, step, rows, x)
+    x = inputs.augmented(member.seed, step, rows, x)
   y = data["train_label"][member.table, at]
   key = draws.stream_key(member.seed, STEP, step)
-  u = _uniforms(plan, draws.branch(key, LAMBDA), rows, plan.rows)
+  u = inputs.uniforms(plan, draws.branch(key, LAMBDA), rows, plan.rows)
   lam = bounds_.draw(member.bounds, u)
   key = draws.branch(key, DROPOUT)
   (_, (state, each)), grads = jax.value_and_grad(objective, has_aux=True)(
@@ -231,72 +204,6 @@ def train(
     model_state=state,
   )
   return member, loss
-
-
-def tuning_loss(
-  bounds: Bounds,
-  plan: Plan,
-  member: Member,
-  x: Float[Array, "1 b h w c"],
-  y: Int[Array, "b"],
-  u: Float[Array, "k b n"],
-) -> Float[Array, ""]:
-  """J_val: cross-entropy of the mean probability, less entropy of lambda.
-
-  Neither L2 nor dropout nor smoothing; batch norms by running statistics.
-  Source: Wenzel et al. 2020, eq. 9
-
-  Args:
-    bounds: xi, the only argument that a gradient reaches.
-    plan: the plan.
-    member: its weights.
-    x: validation images.
-    y: their labels.
-    u: uniform numbers that lambda is made of.
-
-  Returns:
-    The loss.
-  """
-  lam = bounds_.draw(bounds, u)
-  z = space_.transformed(plan.space, lam, plan.fixed.symmetric)
-  logits = plan.net.apply(
-    {"params": member.params, **member.model_state},
-    x,
-    Given(z=z),
-    train=False,
-  )
-  nll = losses.ensemble_cross_entropy(logits, y).mean()
-  return nll - plan.config.hyper.tau * bounds_.entropy(bounds).mean()
-
-
-def tune(
-  plan: Plan, member: Member, step: Int[Array, ""], data: Data
-) -> Member:
-  """One step of the bounds; weights and statistics stay as they are.
-
-  Args:
-    plan: the plan.
-    member: the member.
-    step: training steps taken.
-    data: "image", "label" (n,), "val" (tables, V).
-
-  Returns:
-    The member with new bounds, clipped to the box.
-  """
-  size = plan.config.hyper.batch
-  rows = jnp.arange(size)
-  n = data["val"].shape[1]
-  at = pipeline.rows(
-    member.seed ^ jnp.uint32(0x7F4A7C15), step, size, n, rows.astype(jnp.uint32)
-  )
-  at = data["val"][member.table, at]
-  x, y = pixels(plan, data["image"][at])[None], data["label"][at]
-  key = draws.stream_key(member.seed, STEP, step)
-  u = _uniforms(plan, draws.branch(key, TUNING), rows, "example")
-  grads = jax.grad(tuning_loss)(member.bounds, plan, member, x, y, u)
-  updates, state = tuner(plan).update(grads, member.tuner)
-  new = optax.apply_updates(member.bounds, updates)
-  return member.replace(bounds=bounds_.clip(new, plan.space), tuner=state)
 
 
 def predict(
@@ -335,26 +242,3 @@ def predict(
 
   logits = jax.vmap(one)(lam)
   return logits.reshape(-1, *logits.shape[2:])
-
-
-def _slots(batch_size: int, axis_name: str | None) -> Int[Array, "b"]:
-  """This device's places in the global batch."""
-  local = batch_size // accel.axis_size(axis_name)
-  return accel.axis_index(axis_name) * local + jnp.arange(local)
-
-
-def _uniforms(plan, key, rows, per):
-  """Numbers in [0, 1) of each member, row and hyperparameter."""
-  k, h = plan.members, len(plan.space.names)
-  rows = rows if per == "example" else jnp.zeros(1, jnp.int32)
-  place = rows[None, :, None] * (k * h)
-  place += jnp.arange(k)[:, None, None] * h + jnp.arange(h)[None, None]
-  return draws.uniforms(key, place.astype(jnp.uint32))
-
-
-def _augmented(member, step, rows, x):
-  key = jax.random.fold_in(jax.random.key(member.seed), AUGMENT)
-  keys = row_keys(jax.random.fold_in(key, step), rows)
-  x = augment.per_row(augment.random_shift)(keys, x, 2)
-  keys = row_keys(jax.random.fold_in(key, -1 - step), rows)
-  return augment.per_row(augment.random_flip)(keys, x)

@@ -91,6 +91,11 @@ class Plan:
     """The optimizer of the weights."""
     return optimizer(self.config, self.kind, self.steps)
 
+  @functools.cached_property
+  def tuner(self) -> optax.GradientTransformation:
+    """The optimizer of the bounds."""
+    return optax.adam(self.config.hyper.rate)
+
 
 def parts(config: Config) -> tuple[int, int]:
   """How many L2 groups a network has, and layers with dropout before them.

@@ -9,7 +9,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int, UInt
 
 from kd_jax import accel, metrics
-from kd_jax.methods.hyper_ensembles import learner
+from kd_jax.methods.hyper_ensembles import learner, tuning
 from kd_jax.methods.hyper_ensembles.learner import Member
 from kd_jax.methods.hyper_ensembles.plans import Plan
 
@@ -81,7 +81,7 @@ def make_step(plan: Plan) -> Callable[..., tuple[Many, dict[str, Any]]]:
       members = jax.lax.cond(
         due,
         lambda all_: over_members(
-          lambda m: learner.tune(plan, m, count, data), all_, plan.together
+          lambda m: tuning.tune(plan, m, count, data), all_, plan.together
         ),
         lambda m: m,
         members,

@@ -9,7 +9,15 @@ import optax
 import pytest
 
 from kd_jax import accel
-from kd_jax.methods.hyper_ensembles import arms, bounds, learner, plans, runs
+from kd_jax.methods.hyper_ensembles import (
+  arms,
+  bounds,
+  inputs,
+  learner,
+  plans,
+  runs,
+  tuning,
+)
 
 SHAPE = (8, 8, 1)
 SEED, TABLE = np.uint32(3), np.int32(1)
@@ -25,7 +33,7 @@ def vector(plan, l2=2.0, dropout=0.0):
 
 
 def batch_of(plan, world, n=8):
-  x = learner.pixels(plan, world["image"][:n])[None]
+  x = inputs.pixels(plan, world["image"][:n])[None]
   return x, world["label"][:n]
 
 
@@ -93,7 +101,7 @@ def test_a_step_is_the_plain_gradient_step(plan_of, world):
 
   at = pipeline.host_rows(int(SEED), 0, 8, 40)
   rows = np.asarray(world["train"])[TABLE, at]
-  x = learner.pixels(plan, world["image"][rows])[None]
+  x = inputs.pixels(plan, world["image"][rows])[None]
   y = np.asarray(world["label"])[rows]
 
   def objective(params):
@@ -163,7 +171,7 @@ def test_the_tuning_loss_is_of_the_mean_probability_less_entropy(
   member = ready(plan)
   x, y = batch_of(plan, world)
   u = jax.random.uniform(jax.random.key(0), (3, 8, len(plan.space.names)))
-  got = learner.tuning_loss(member.bounds, plan, member, x, y, u)
+  got = tuning.tuning_loss(member.bounds, plan, member, x, y, u)
   low, high = map(np.asarray, member.bounds)
   lam = np.exp(low[:, None] + np.asarray(u) * (high - low)[:, None])
   z = (
@@ -187,7 +195,7 @@ def test_tuning_moves_bounds_alone_and_training_weights_alone(plan_of, world):
   """Traps 10 and 11; and no gradient reaches xi in training."""
   plan = plan_of("hyper", hyper={"rate": 10.0, "bounds": "inner"})
   member = ready(plan)
-  tuned = learner.tune(plan, member, jnp.int32(2), world)
+  tuned = tuning.tune(plan, member, jnp.int32(2), world)
   for a, b in zip(
     jax.tree.leaves((tuned.params, tuned.opt_state, tuned.model_state)),
     jax.tree.leaves((member.params, member.opt_state, member.model_state)),
@@ -210,13 +218,13 @@ def test_statistics_stay_while_bounds_are_tuned(plan_of, world):
   plan = plan_of("hyper", model="resnet20", tuned=("l2",))
   member = jax.eval_shape(lambda: member_of(plan))
   tuned = jax.eval_shape(
-    lambda m: learner.tune(plan, m, jnp.int32(0), world), member
+    lambda m: tuning.tune(plan, m, jnp.int32(0), world), member
   )
   assert jax.tree.structure(tuned) == jax.tree.structure(member)
 
   # In the jaxpr of a tuning step the statistics go in and come out untouched.
   def stats(m):
-    return learner.tune(plan, m, jnp.int32(0), world).model_state
+    return tuning.tune(plan, m, jnp.int32(0), world).model_state
 
   jaxpr = jax.make_jaxpr(stats)(member).jaxpr
   assert all(out in jaxpr.invars for out in jaxpr.outvars)
@@ -251,13 +259,13 @@ def test_lambda_is_of_each_example_or_of_a_batch(plan_of):
   rows = jnp.arange(8)
   for per, shape in (("example", (3, 8, 4)), ("batch", (3, 1, 4))):
     plan = plan_of("hyper", hyper={"rows": per})
-    u = learner._uniforms(plan, key, rows, plan.rows)
+    u = inputs.uniforms(plan, key, rows, plan.rows)
     assert u.shape == shape
     assert len(np.unique(np.asarray(u))) == u.size
   # By the row's place, whatever device it is on.
   plan = plan_of("hyper")
-  part = learner._uniforms(plan, key, rows[4:], "example")
-  whole = learner._uniforms(plan, key, rows, "example")
+  part = inputs.uniforms(plan, key, rows[4:], "example")
+  whole = inputs.uniforms(plan, key, rows, "example")
   np.testing.assert_array_equal(part, whole[:, 4:])
 
 
