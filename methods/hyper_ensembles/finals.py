@@ -120,9 +120,9 @@ def _random(regime, name, config, arm):
   plan = regime.plan(config, "single", count)
 
   def choose(products, seed, place):
-    starts = jnp.arange(1, count + 1)
-    own = jax.vmap(lambda j: pools.member_seed(seed, j))(starts)
-    return own, pools.lambdas(plan, seed, count, pools.EXTRA)
+    own = pools.member_seeds(seed, pools.RANDOM, count)
+    lams = pools.lambdas(plan, seed, count, pools.EXTRA)
+    return pools.Trainings(own, lams)
 
   def of_seed(products, data, place):
     members = jax.tree.map(lambda x: x[place], products[f"{name}.search"])
@@ -147,8 +147,8 @@ def _batch(regime, name, config, arm):
     own = jnp.broadcast_to(pools.member_seed(seed, 0), (count,))
     if arm.how == "best":
       lams = products[regime.key("chosen")]["lams"]
-      return own, jnp.asarray(lams)[place, :1]
-    return own, pools.lambdas(plan, seed, count)
+      return pools.Trainings(own, jnp.asarray(lams)[place, :1])
+    return pools.Trainings(own, pools.lambdas(plan, seed, count))
 
   def of_seed(products, data, place):
     members = jax.tree.map(lambda x: x[place], products[f"{name}.train"])
@@ -171,7 +171,7 @@ def _tuned(regime, name, config, arm):
   each = plan.members * (1 + samples)
 
   def choose(products, seed, place):
-    return pools.member_seed(seed, 0)[None], None
+    return pools.Trainings(pools.member_seed(seed, 0)[None])
 
   def of_seed(products, data, place):
     members = jax.tree.map(lambda x: x[place], products[f"{name}.train"])

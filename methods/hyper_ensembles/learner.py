@@ -40,7 +40,7 @@ class Member:
     opt_state: of the weights' optimizer.
     bounds: xi.
     tuner: state of the bounds' optimizer.
-    seed: draws initial values, order, lambda and masks.
+    seed: draws order, lambda and masks.
     table: whose division of the data it sees.
   """
 
@@ -59,20 +59,23 @@ def create(
   seed: UInt[Array, ""],
   table: Int[Array, ""],
   lam: Float[Array, "h"] | None = None,
+  start: UInt[Array, ""] | None = None,
 ) -> Member:
   """A member before its first step.
 
   Args:
     plan: the plan.
     shape: of an image.
-    seed: draws the initial values.
+    seed: draws order, lambda and masks.
     table: whose division of the data it will see.
     lam: hyperparameters; bounds to tune if None.
+    start: draws the initial values; `seed` does if None.
 
   Returns:
     The member.
   """
-  key = jax.random.fold_in(jax.random.key(seed), INIT)
+  start = seed if start is None else start
+  key = jax.random.fold_in(jax.random.key(start), INIT)
   k, h = plan.members, len(plan.space.names)
   if lam is None:
     bounds = bounds_.initial(

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,8 @@ from kd_jax.methods.hyper_ensembles.plans import Plan
 PyTree = Any
 # Streams of a seed's draws.
 LAMBDAS, EXTRA = 101, 102
+# Places of seeds: those below are of initial values.
+SEARCH, STRATA, RANDOM = 1000, 100_000, 200_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,18 +70,51 @@ class Regime:
     return Plan(config, kind, self.tables.classes, images, split)
 
 
-def member_seed(seed: UInt[Array, ""], place: int) -> UInt[Array, ""]:
-  """The seed of a training: initial values, order, masks.
+class Trainings(NamedTuple):
+  """The networks that are trained for one seed of the run.
+
+  Attributes:
+    seeds: of order, lambda and masks.
+    lams: hyperparameters; None to tune them.
+    starts: seeds of the initial values; `seeds` if None.
+  """
+
+  seeds: UInt[Array, "n"]
+  lams: Float[Array, "n h"] | None = None
+  starts: UInt[Array, "n"] | None = None
+
+
+def member_seed(
+  seed: UInt[Array, ""], place: Int[Array, ""] | int
+) -> UInt[Array, ""]:
+  """A seed of a training, or of its initial values.
 
   Args:
     seed: of the run.
-    place: which of its trainings; 0 is the search's common one.
+    place: which; 0 is that of the search's common initial values.
 
   Returns:
     A seed that depends on nothing else.
   """
   key = jax.random.fold_in(jax.random.key(seed), place)
   return jax.random.bits(key, (), jnp.uint32)
+
+
+def member_seeds(
+  seed: UInt[Array, ""], first: int, count: int
+) -> UInt[Array, "n"]:
+  """Seeds of many trainings.
+
+  Args:
+    seed: of the run.
+    first: the place of the first.
+    count: how many.
+
+  Returns:
+    The seeds.
+  """
+  places = first + jnp.arange(count)
+  return jax.vmap(lambda place: member_seed(seed, place))(places)
 
 
 def lambdas(
@@ -106,7 +141,7 @@ def phase(
   name: str,
   arm: str,
   count: int,
-  choose: Callable[..., tuple[Array, Array | None]],
+  choose: Callable[..., Trainings],
 ) -> experiment.Phase:
   """Trains `count` networks for each seed.
 
@@ -116,8 +151,7 @@ def phase(
     name: of the phase.
     arm: it belongs to, or "".
     count: networks of a seed.
-    choose: `(products, seed of the run, its place) -> (seeds (n,), lambdas (n,
-      h) or None to tune them)`, pure.
+    choose: `(products, seed of the run, its place) -> Trainings`, pure.
 
   Returns:
     The phase; its product is the members, stacked to (seeds, n, ...).
@@ -130,13 +164,13 @@ def phase(
 
   def init(products, seed):
     places = jnp.arange(seeds, dtype=jnp.uint32)
-    own, lams = jax.vmap(lambda i: choose(products, seed + i, i))(places)
-    own = own.reshape(whole)
+    own = jax.vmap(lambda i: choose(products, seed + i, i))(places)
     table = jnp.repeat(jnp.arange(seeds, dtype=jnp.int32), count)
     fill: Int[Array, "n"] = jnp.arange(padded) % whole
-    if lams is not None:
-      lams = lams.reshape(whole, -1)[fill]
-    return runs.create(plan, tables.shape, own[fill], table[fill], lams)
+    flat = jax.tree.map(lambda x: x.reshape(whole, *x.shape[2:])[fill], own)
+    return runs.create(
+      plan, tables.shape, flat.seeds, table[fill], flat.lams, flat.starts
+    )
 
   def product(state):
     members = state.members.replace(opt_state=(), tuner=())

@@ -35,6 +35,7 @@ def create(
   seeds: UInt[Array, "n"],
   tables: Int[Array, "n"],
   lams: Float[Array, "n h"] | None = None,
+  starts: UInt[Array, "n"] | None = None,
 ) -> Many:
   """Members before their first step.
 
@@ -44,16 +45,17 @@ def create(
     seeds: of each.
     tables: whose division of the data each one sees.
     lams: hyperparameters of each; bounds to tune if None.
+    starts: draw the initial values; `seeds` do if None.
 
   Returns:
     The members.
   """
 
-  def one(seed, table, lam):
-    return learner.create(plan, shape, seed, table, lam)
+  def one(seed, table, lam, start):
+    return learner.create(plan, shape, seed, table, lam, start)
 
-  axes = (0, 0, None if lams is None else 0)
-  return Many(jnp.int32(0), jax.vmap(one, axes)(seeds, tables, lams))
+  axes = (0, 0, *(None if x is None else 0 for x in (lams, starts)))
+  return Many(jnp.int32(0), jax.vmap(one, axes)(seeds, tables, lams, starts))
 
 
 def make_step(plan: Plan) -> Callable[..., tuple[Many, dict[str, Any]]]:

@@ -111,6 +111,7 @@ def hyper_deep_ensemble(
   runs: int = 50,
   key: Key[Array, ""] | int = 0,
   stratify: bool = True,
+  common_start: bool = False,
   objective: str = "nll",
   devices: Sequence[jax.Device] | None = None,
   say: Callable[[str], None] = print,
@@ -131,10 +132,13 @@ def hyper_deep_ensemble(
     data: passed to `train`.
     validation: inputs and labels to select by; not those to judge by.
     members: K, how many networks the ensemble may have.
-    runs: of the random search, all from one key.
+    runs: of the random search.
     key: draws everything; a number is a seed.
     stratify: whether what the first selection takes is trained from K - 1 other
-      keys. Without it each run of the search has its own key.
+      keys.
+    common_start: whether the runs of the search share a key. The paper's share
+      initial values, not the order of the data: of a key for both few members
+      are worth being chosen together.
     objective: see `greedy.score`.
     devices: all of them by default.
     say: takes lines of news.
@@ -150,8 +154,10 @@ def hyper_deep_ensemble(
   key = jax.random.key(key) if isinstance(key, int) else key
   draw, start = jax.random.split(key)
   lams = space.draw(draw, runs)
-  starts = jax.random.split(start, max(members, runs))
-  keys = jnp.broadcast_to(starts[:1], (runs,)) if stratify else starts[:runs]
+  starts = jax.random.split(start, runs + members)
+  keys = starts[members:]
+  if common_start:
+    keys = jnp.broadcast_to(starts[:1], (runs,))
   inputs, labels = validation
   _say_cost(train, predict, inputs, labels, keys, lams, data)(
     members, stratify, devices, say

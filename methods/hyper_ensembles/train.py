@@ -83,14 +83,17 @@ def shared(
   _say_cost(regime, plan, bool(set(chosen) & set(STRATIFIED)), say)
 
   def search(products, seed, place):
-    own = jnp.broadcast_to(pools.member_seed(seed, 0), (config.runs,))
-    return own, pools.lambdas(plan, seed, config.runs)
+    start = jnp.broadcast_to(pools.member_seed(seed, 0), (config.runs,))
+    own = pools.member_seeds(seed, pools.SEARCH, config.runs)
+    return pools.Trainings(own, pools.lambdas(plan, seed, config.runs), start)
 
   def strata(products, seed, place):
     k = config.members
     lams = products[regime.key("chosen")]["lams"][place]
-    own = [pools.member_seed(seed, j) for j in range(1, k)]
-    return jnp.tile(jnp.stack(own), k), jnp.repeat(jnp.asarray(lams), k - 1, 0)
+    own = pools.member_seeds(seed, pools.STRATA, k * (k - 1))
+    starts = jnp.stack([pools.member_seed(seed, j) for j in range(1, k)])
+    lams = jnp.repeat(jnp.asarray(lams), k - 1, 0)
+    return pools.Trainings(own, lams, jnp.tile(starts, k))
 
   name = regime.key("search")
   found: list[Any] = [

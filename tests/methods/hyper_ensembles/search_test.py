@@ -62,7 +62,7 @@ def test_the_search_is_divided_over_the_devices():
 
 @pytest.fixture(scope="module")
 def stratified():
-  return build()
+  return build(common_start=True)
 
 
 def test_it_says_what_it_will_cost_before_it_begins(stratified):
@@ -78,7 +78,7 @@ def test_algorithm_1_step_by_step(stratified):
   found, _ = stratified
   draw, start = jax.random.split(jax.random.key(1))
   lams = SPACE.draw(draw, 10)
-  starts = jax.random.split(start, 10)
+  starts = jax.random.split(start, 13)
 
   def p(members):
     return jnp.stack([jax.nn.softmax(predict(m, HELD[0])) for m in members])

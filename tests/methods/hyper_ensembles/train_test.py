@@ -95,11 +95,28 @@ def test_strata_have_the_chosen_lambdas_and_other_starts(run):
   chosen, strata = run.products["chosen"], run.products["strata"]
   lams = np.exp(np.asarray(strata.bounds.low))[:, :, 0]
   np.testing.assert_allclose(lams, np.repeat(chosen["lams"], 2, 1), rtol=1e-5)
-  seeds = np.asarray(strata.seed)
-  assert len({*seeds[0, :2], run.products["search"].seed[0, 0]}) == 3
-  np.testing.assert_array_equal(seeds[0, :2], seeds[0, 2:4])
-  # The search has one start.
-  assert len(np.unique(run.products["search"].seed[0])) == 1
+  # Every training has an order and masks of its own.
+  seeds = [run.products["search"].seed[0], strata.seed[0]]
+  assert len(np.unique(np.concatenate(seeds))) == 4 + 6
+
+
+def test_a_search_has_one_start_and_strata_have_others(run):
+  config = api.fields.override(run.config, {"arms": ("deep",)})
+  made = {
+    p.key: p
+    for p in train.phases(config, {}, lambda line: None)
+    if p.key in ("search", "strata")
+  }
+  seed = np.uint32(0)
+  search = jax.jit(made["search"].init)({}, seed).members.params
+  kernel = np.asarray(search["dense_0"]["kernel"]).reshape(4, 4, -1)
+  assert (kernel == kernel[:, :1]).all()
+  assert (kernel[0] != kernel[1]).any()
+  strata = jax.jit(made["strata"].init)(run.products, seed).members.params
+  other = np.asarray(strata["dense_0"]["kernel"]).reshape(4, 3, 2, -1)
+  assert (other == other[:, :1]).all()
+  for j in range(2):
+    assert abs(np.corrcoef(other[0, 0, j], kernel[0, 0])[0, 1]) < 0.2
 
 
 def test_jensen_and_the_briers_identity(run):
