@@ -88,7 +88,9 @@ def make_step(plan: Plan) -> Callable[..., tuple[Many, dict[str, Any]]]:
         lambda m: m,
         members,
       )
-    found = accel.sum({"loss": metrics.mean(loss)}, axis_name)
+    found = {"loss": metrics.mean(loss)}
+    # Of shared rows every device has the mean already.
+    found = accel.sum(found, axis_name) if plan.split else found
     return Many(count + 1, members), found
 
   return step

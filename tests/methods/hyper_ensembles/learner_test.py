@@ -392,7 +392,7 @@ def test_the_papers_presets_take_a_step(preset, kind):
   """Shapes alone: nothing is computed."""
   config = arms.PRESETS[preset]
   size = (28, 28, 1) if "lenet" in preset else (32, 32, 3)
-  plan = plans.Plan(config, kind, 10, config.data.train, split=False)
+  plan = plans.Plan(config, kind, 10, config.data.train)
   n, v = config.data.train, config.data.val
   of = jax.ShapeDtypeStruct
   shapes = {
