@@ -99,7 +99,9 @@ def test_a_step_of_the_search_is_ours(problem, together):
 
 def test_both_searches_take_steps_with_dropout(problem):
   lams = cases.search_lams()[:NETWORKS]
-  own = plain_torch.Problem(problem.x, problem.y, lams, 3e-3, 1500, BATCH)
+  own = plain_torch.Problem(
+    problem.x.numpy(), problem.y.numpy(), lams, 3e-3, 1500, BATCH
+  )
   loop = plain_torch.Loop(own, WIDTHS, NETWORKS)
   loop.run(2)
   assert loop.step == 2
