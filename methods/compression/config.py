@@ -51,9 +51,10 @@ class Config(experiment.Config):
       or NAME:VALUE,KEY=VALUE with "|" between ("slimming:0.5 | int8 |
       huffman"). `kd-jax evaluate compression --steps` lists them.
     model: the network: lenet_300_100, lenet5, alexnet, vgg16_224, squeezenet,
-      resnet20, resnet56, resnet110 or one of `kd_jax.backbones.NAMES`.
-    widths: of lenet_300_100's hidden layers, lenet5's or a small_cnn's layers;
-      the network's own if empty.
+      xnor_cnn, resnet20, resnet56, resnet110 or one of
+      `kd_jax.backbones.NAMES`.
+    widths: of lenet_300_100's hidden layers, of lenet5's, a small_cnn's or an
+      xnor_cnn's layers; the network's own if empty.
     data: a data set's name, a folder or an `.npz`.
     train_images: how many training images are used; all if 0.
     val_images: how many of them are kept for choosing settings.

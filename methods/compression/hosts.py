@@ -264,12 +264,48 @@ class CifarResNet(nn.Module):
     return backbones.Head(self.num_classes, name="head")(x)
 
 
+class XnorCNN(nn.Module):
+  """Blocks in XNOR-Net's order: norm, signs, convolution, pooling.
+
+  The step `xnor` makes the signs; after a norm inputs have both. The first
+  convolution and the classifier stay float. As it stands it is the float
+  network that `xnor` is compared with.
+
+  Attributes:
+    num_classes: how many logits.
+    widths: channels of each convolution.
+    axis_name: the axis that batch statistics are gathered over, or None.
+  """
+
+  num_classes: int = 10
+  widths: Sequence[int] = (32, 64, 64)
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, "b h w c"], *, train: bool, where: Any = None
+  ) -> Features:
+    """Applies the network."""
+    norm = functools.partial(
+      backbones.BatchNorm, not train, axis_name=self.axis_name
+    )
+    x = _conv(self.widths[0], 3, padding=1, use_bias=False, name="conv_0")(x)
+    x = nn.relu(norm(name="norm_0")(x, where))
+    for i, width in enumerate(self.widths[1:], 1):
+      x = norm(name=f"norm_{i}")(x, where)
+      x = _conv(width, 3, padding=1, use_bias=False, name=f"conv_{i}")(x)
+      x = nn.max_pool(x, (2, 2), (2, 2))
+    x = nn.relu(norm(name="norm_last")(x, where))
+    return backbones.Head(self.num_classes, name="head")(x)
+
+
 _OWN = {
   "lenet_300_100": MLP,
   "lenet5": LeNet5,
   "alexnet": AlexNet,
   "vgg16_224": VGG16,
   "squeezenet": SqueezeNet,
+  "xnor_cnn": XnorCNN,
   **{
     f"resnet{n}": functools.partial(CifarResNet, depth=n) for n in (20, 56, 110)
   },

@@ -28,7 +28,7 @@ _RANGES = (
   ("distil.smoothing", 0.0, 0.999),
 )
 # Networks whose widths are a field.
-_WIDE = ("lenet_300_100", "lenet5", "small_cnn")
+_WIDE = ("lenet_300_100", "lenet5", "small_cnn", "xnor_cnn")
 
 
 def check_fields(config: Any) -> None:

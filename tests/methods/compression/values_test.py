@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from kd_jax.errors import UsageError
-from kd_jax.methods.compression import forms, integers, network, values
+from kd_jax.methods.compression import (
+  forms,
+  hosts,
+  integers,
+  network,
+  values,
+)
+from kd_jax.methods.compression.model import Model
 
 RNG = np.random.default_rng(0)
 
@@ -102,6 +109,34 @@ def test_xnor_layers_are_the_loops_in_training_and_in_the_file():
     jnp.array([-2.0, -0.5, 0.0, 0.99, 1.0])
   )
   np.testing.assert_array_equal(grad, [0, 1, 1, 1, 0])
+
+
+def test_xnors_network_trains_signs_of_both_kinds():
+  model = Model(hosts.XnorCNN(3, (3, 4, 5)), (8, 8, 1))
+  variables = model.init(jax.random.key(0))
+  order = model.order(variables)
+  scheme = values.xnor(first=order[0], exclude=(order[-1],))
+  x = jnp.asarray(normal(4, 8, 8, 1))
+
+  @jax.jit
+  def loss(params):
+    view = {**variables, "params": scheme.project(params, {})}
+    return jnp.square(model.logits(view, x)).sum()
+
+  grads = jax.grad(loss)(variables["params"])
+  for name in ("conv_0", "conv_1", "conv_2", "head"):
+    assert (grads[name]["kernel"] != 0).any()
+  done = scheme.finalize(variables["params"], {})
+  written = {**variables, "params": done}
+  np.testing.assert_allclose(
+    jnp.square(model.logits(written, x)).sum(),
+    loss(variables["params"]),
+    rtol=1e-4,
+  )
+  made = {
+    k for k, v in done.items() if forms.form(v.get("kernel", 0)) == "xnor"
+  }
+  assert made == {"conv_1", "conv_2"}
 
 
 @pytest.mark.parametrize(
