@@ -171,6 +171,9 @@ class Phase:
 class WholeRun:
   """A phase that is one pure function, compiled once and run once.
 
+  On the host it may give arrays whose shapes depend on values (a network that
+  was cut), and what comes after it is compiled for what it gave.
+
   Attributes:
     name: e.g. "search".
     arm: the arm it belongs to, or "".
@@ -178,6 +181,8 @@ class WholeRun:
       with one axis is one value per seed.
     data: its arrays.
     steps: how many steps it stands for, for the rates.
+    host: whether it is called as it is, with host arrays; the product is then
+      a tree of dicts, of arrays, with keys without a dot.
   """
 
   name: str
@@ -185,6 +190,7 @@ class WholeRun:
   data: PyTree = None
   arm: str = ""
   steps: int = 1
+  host: bool = False
 
   @property
   def key(self) -> str:

@@ -24,8 +24,11 @@ _TINY = 1e-12
 # added up one by one, or in a loop. Measured.
 _SMALL = 8
 _FEW = 32
-# Bytes of a table's rows whose gradients are worked out together on a CPU.
+# Bytes of a table's rows whose gradients are worked out together on a CPU,
+# where all of them are more than so many times as large. Below that a loop
+# costs more than it spares, on Kinships three times as much.
 _CACHE = 2**22
+_MANY = 8
 _einsum = functools.partial(jnp.einsum, precision="highest")
 
 
@@ -264,7 +267,6 @@ def _distance_backward(size, saved, g):
 _distance.defvjp(_distance_forward, _distance_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def distance_to_rows(
   a: Float[Array, "b d"],
   table: Float[Array, "n d"],
@@ -273,8 +275,8 @@ def distance_to_rows(
 ) -> Float[Array, "b m"]:
   """The same to rows of a table, by number.
 
-  On a CPU the gradient takes some vectors at a time, as many as leave their
-  rows in its cache, and adds each lot to the table where it stands.
+  On a CPU the gradient of many rows takes some vectors at a time, as many as
+  leave their rows in its cache, and adds each lot to the table where it stands.
 
   Args:
     a: vectors.
@@ -285,6 +287,13 @@ def distance_to_rows(
   Returns:
     `distance(a, table[index], size)`.
   """
+  if 4 * index.size * table.shape[1] <= _MANY * _CACHE:
+    return distance(a, table[index], size)
+  return _distance_to_rows(a, table, index, size)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _distance_to_rows(a, table, index, size):
   return distance(a, table[index], size)
 
 
@@ -294,8 +303,8 @@ def _to_rows_forward(a, table, index, size):
 
 def _to_rows_backward(size, saved, g):
   a, table, index = saved
-  few = max(1, _CACHE // (4 * index.shape[1] * table.shape[1]))
-  few = next(n for n in range(min(few, len(a)), 0, -1) if len(a) % n == 0)
+  most = max(1, _CACHE // (4 * index.shape[1] * table.shape[1]))
+  few = next(n for n in range(min(most, len(a)), 0, -1) if len(a) % n == 0)
 
   def add(total, part):
     a, index, g = part
@@ -312,12 +321,12 @@ def _to_rows_backward(size, saved, g):
     return add(jnp.zeros_like(table), parts)[::-1]
 
   to_a, to_table = jax.lax.platform_dependent(
-    a, index, g, cpu=whole if few == len(a) else divided, default=whole
+    a, index, g, cpu=divided, default=whole
   )
   return to_a, to_table, None
 
 
-distance_to_rows.defvjp(_to_rows_forward, _to_rows_backward)
+_distance_to_rows.defvjp(_to_rows_forward, _to_rows_backward)
 
 
 def _row_sums(x):

@@ -48,6 +48,15 @@ def combined(v, w, where=None):
 
 # Name -> (call, inputs with a row per example, other inputs).
 CASES = {
+  "attention_mean_square": (losses.attention_mean_square, (F, G), ()),
+  "relational_angle": (losses.relational_angle, (X, Y), ()),
+  "relational_distance": (losses.relational_distance, (X, Y), ()),
+  "similarity_preserving": (losses.similarity_preserving, (F, G), ()),
+  "solution_flow": (
+    lambda f, g, where=None: losses.solution_flow((f, g), (g, f), where=where),
+    (F, G),
+    (),
+  ),
   "attention_transfer": (losses.attention_transfer, (F, G), ()),
   "brier": (
     lambda p, where=None: losses.brier(p, 0 * LABELS[: len(p)], where=where),
