@@ -286,6 +286,14 @@ def test_plots_show_the_arms_and_refuse_ties(run):
     METHOD.plots(collapsed)
 
 
+def test_a_leak_is_seen_in_the_last_parameters(config):
+  last, leak = (arms.of_arm(config, f"gc_ote_{a}") for a in ("last", "leak"))
+  assert last.keep == leak.keep == "last"
+  assert last.model.remove_targets
+  wanted = dataclasses.replace(last.model, remove_targets=False)
+  assert leak == dataclasses.replace(last, model=wanted)
+
+
 def test_plain_arms_have_no_context_whatever_the_form(config):
   for form in ("gat_dummy", "mean_self"):
     config = fields.override(config, {"model.context": form})
