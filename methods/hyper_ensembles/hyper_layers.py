@@ -17,11 +17,7 @@ from jaxtyping import Array, Float
 from kd_jax.backbones.conv import Init
 from kd_jax.methods.hyper_ensembles import fast as fast_
 from kd_jax.methods.hyper_ensembles import penalty
-from kd_jax.methods.hyper_ensembles.layers import (
-  Nu,
-  convolve_members,
-  multiply_members,
-)
+from kd_jax.methods.hyper_ensembles.layers import Nu, convolve_members
 
 
 class Embedding(nn.Module):
@@ -108,7 +104,7 @@ class DenseHyperBatchEnsemble(nn.Module):
     """
     fast_.check_members(x, self.members, 3)
     own = _Own(self, (x.shape[-1], self.features), z)
-    y = own.apply(x, multiply_members)
+    y = own.apply(x, jnp.dot)
     own.sow(nu)
     return y
 

@@ -75,7 +75,7 @@ class DenseBatchEnsemble(nn.Module):
     own = _Own(self, (x.shape[-1], self.features))
     kernel, x, r, s, bias = own.promoted(x)
     x = x if r is None else fast_.by_member(x, r)
-    y = multiply_members(x, kernel)
+    y = jnp.dot(x, kernel)
     own.sow(nu)
     return _finish(y, s, bias)
 
@@ -134,25 +134,6 @@ class ConvBatchEnsemble(nn.Module):
     y = convolve_members(x, kernel, self.strides, self.padding)
     own.sow(nu)
     return _finish(y, s, bias)
-
-
-def multiply_members(
-  x: Float[Array, "k b c"], kernel: Float[Array, "c f"]
-) -> Float[Array, "k b f"]:
-  """Multiplies all members' inputs with one kernel, as one matrix.
-
-  A product over two free axes has a kernel gradient that sums over both, which
-  the CPU's compiler makes slow.
-
-  Args:
-    x: inputs.
-    kernel: the kernel.
-
-  Returns:
-    The products.
-  """
-  y = jnp.dot(x.reshape(-1, x.shape[-1]), kernel)
-  return y.reshape(*x.shape[:-1], -1)
 
 
 def convolve_members(

@@ -11,8 +11,9 @@ import kd_jax
 from kd_jax import api, cli
 from kd_jax.errors import Interrupted, UsageError
 from kd_jax.experiment import WholeRun
-from kd_jax.methods.hyper_ensembles import METHOD, arms, data, plots, train
+from kd_jax.methods.hyper_ensembles import METHOD, arms, data, train
 from kd_jax.methods.hyper_ensembles.config import Config
+from kd_jax.methods.hyper_ensembles.plots import warn_of_collapse
 
 FEW = {"steps": 12, "runs": 4, "log_every": 4, "quiet": True}
 ARMS = ("deep", "hyper_deep", "hyper_batch")
@@ -189,8 +190,8 @@ def test_figures_show_what_was_found(run):
 
 def test_members_that_do_not_differ_are_warned_of():
   with pytest.warns(UserWarning, match="hyper_batch: members answer alike"):
-    plots.warn_of_collapse({"hyper_batch.collapsed": 0.5, "x.nll": 1.0})
-  plots.warn_of_collapse({"hyper_batch.collapsed": 0.0})
+    warn_of_collapse({"hyper_batch.collapsed": 0.5, "x.nll": 1.0})
+  warn_of_collapse({"hyper_batch.collapsed": 0.0})
 
 
 def test_every_claim_names_what_is_measured():
