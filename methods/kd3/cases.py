@@ -16,7 +16,6 @@ from kd_jax.datasets import pipeline
 from kd_jax.methods.kd3 import model, selection, state, steps
 from kd_jax.methods.kd3.arms import PRESETS
 from kd_jax.methods.kd3.config import Config, NetConfig, TeacherConfig
-from kd_jax.methods.kd3.teacher import make_teacher_step
 
 SMALL = PRESETS["small"]
 CLASSES = 10
@@ -76,30 +75,6 @@ def train_case(config: Config, shape: tuple[int, ...]) -> experiment.Phase:
   )
 
 
-def teacher_case(config: Config, shape: tuple[int, ...]) -> experiment.Phase:
-  """A teacher's training step: plain classification.
-
-  Args:
-    config: the configuration.
-    shape: of an image.
-
-  Returns:
-    The phase to time.
-  """
-  step = make_teacher_step(config)
-  return experiment.Phase(
-    name="teacher",
-    init=lambda products, seed: state.create_teacher_state(
-      config, seed, shape, CLASSES
-    ),
-    step=pipeline.from_columns(step, config.batch_size),
-    steps=1,
-    data=_labelled(shape),
-    fused=_many_at_once(),
-    batch_size=config.batch_size,
-  )
-
-
 def _many_at_once():
   """Whether to time fused steps.
 
@@ -107,17 +82,6 @@ def _many_at_once():
   nothing beside a step.
   """
   return jax.default_backend() != "cpu"
-
-
-def _labelled(shape):
-  label = (np.arange(IMAGES) % CLASSES).astype(np.int32)
-  return {**_columns(shape), "label": label}
-
-
-def _in_torch(config, shape):
-  from kd_jax.methods.kd3 import plain_torch
-
-  return plain_torch.training(config, _labelled(shape), (2, 2, 2, 2))
 
 
 def _student_in_torch(run, config, shape):
@@ -190,19 +154,6 @@ def train_flops(config: Config, shape: tuple[int, ...]) -> int:
   return config.batch_size * (2 * teacher + 6 * student + 3 * projector)
 
 
-def teacher_flops(config: Config, shape: tuple[int, ...]) -> int:
-  """Model operations of a teacher's step: three times a forward pass.
-
-  Args:
-    config: the configuration.
-    shape: of an image.
-
-  Returns:
-    Floating point operations.
-  """
-  return config.batch_size * 3 * _forwards(config, shape)[0]
-
-
 def select_flops(config: Config, shape: tuple[int, ...]) -> int:
   """Model operations of a selection: every network forward, once an image.
 
@@ -238,13 +189,6 @@ def _case(
   )
 
 
-CLASSIFY = dataclasses.replace(
-  _resnet(64),
-  teacher=TeacherConfig("resnet18"),
-  data=dataclasses.replace(Config().data, max_shift=0),
-)
-
-
 def _paper(dtype: str) -> experiment.Case:
   """The paper's batch and networks."""
   config = dataclasses.replace(_resnet(1024), dtype=dtype)
@@ -260,21 +204,6 @@ def _paper(dtype: str) -> experiment.Case:
 
 
 CASES = (
-  dataclasses.replace(
-    _case(
-      "classification step, ResNet-18, 32x32, batch 64",
-      teacher_case,
-      teacher_flops,
-      CLASSIFY,
-      (32, 32, 3),
-    ),
-    peers=[
-      experiment.Peer(
-        "plain PyTorch",
-        functools.partial(_in_torch, CLASSIFY, (32, 32, 3)),
-      )
-    ],
-  ),
   _case(
     "kd3 step, small CNNs, 14x14", train_case, train_flops, SMALL, (14, 14, 1)
   ),
