@@ -32,6 +32,22 @@ def png(image: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]) -> bytes:
   return out.getvalue()
 
 
+def jpeg(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
+  """Encodes an image with loss, as photographs are kept.
+
+  Args:
+    image: RGB, 0 to 255.
+
+  Returns:
+    A JPEG file of quality 90.
+  """
+  from PIL import Image
+
+  out = io.BytesIO()
+  Image.fromarray(image).save(out, "JPEG", quality=90)
+  return out.getvalue()
+
+
 def rgb_file(content: bytes, size: tuple[int, int], where: str) -> bytes:
   """Makes an image file one that is RGB and of a size.
 
@@ -101,6 +117,25 @@ def read(
     image = image.resize((w, h), Image.Resampling.BILINEAR)
   array = np.asarray(image)
   return array[..., None] if grey else array
+
+
+def resize(
+  image: UInt8[np.ndarray, "h w c"], size: tuple[int, int]
+) -> UInt8[np.ndarray, "i j c"]:
+  """Resizes an image, bilinearly and antialiased, as `read` does.
+
+  Args:
+    image: grey or RGB.
+    size: height and width.
+
+  Returns:
+    The resized image.
+  """
+  from PIL import Image
+
+  shown = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+  small = shown.resize(size[::-1], Image.Resampling.BILINEAR)
+  return np.asarray(small).reshape(*size, image.shape[2])
 
 
 def write_grid(

@@ -8,7 +8,8 @@ costs no work on the host:
   run = accel.data_parallel(from_columns(train_step, 256), data="replicated")
   state, metrics = run(state, columns)
 
-What does not fit on a device comes as a `stream` of the same batches. A batch
+What does not fit on a device comes as a `stream` of the same batches, or stands
+among the columns as `hosted.Hosted`. A batch
 is a dict of the columns' rows with three more: "row" (int32, the place in the
 global batch), "index" (int32, the row of the data set) and "where" (bool, False
 on padding).
@@ -22,6 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from kd_jax import accel
+from kd_jax.datasets import hosted
 from kd_jax.datasets.decode import columns
 from kd_jax.datasets.order import host_rows, rows
 from kd_jax.datasets.streams import stream
@@ -61,9 +63,38 @@ def shuffled(
   return rows(state.seed, state.step, batch_size, n, slots)
 
 
+class Drawing:
+  """A step that draws its own batch from columns.
+
+  Attributes:
+    step: `(state, batch, *, axis_name) -> anything`.
+  """
+
+  def __init__(self, step: Callable[..., Any], batch_size: int, draw: Draw):
+    self.step = step
+    self._batch_size = batch_size
+    self._draw = draw
+
+  def batch(
+    self, state: Any, columns: Columns, *, axis_name: str | None = None
+  ) -> dict[str, Array]:
+    """This device's part of the batch of the state's step."""
+    slots = _slots(self._batch_size, axis_name)
+    n = _length(columns)
+    index = self._draw(state, slots, self._batch_size, n).astype(jnp.int32)
+    return _gather(columns, slots, index, jnp.ones(slots.shape, bool))
+
+  def __call__(
+    self, state: Any, columns: Columns, *, axis_name: str | None = None
+  ) -> Any:
+    """Takes the step on the batch that it draws."""
+    batch = self.batch(state, columns, axis_name=axis_name)
+    return self.step(state, batch, axis_name=axis_name)
+
+
 def from_columns(
   step: Callable[..., Any], batch_size: int, *, draw: Draw = shuffled
-) -> Callable[..., Any]:
+) -> Drawing:
   """Makes a step that draws its own batch from columns.
 
   Args:
@@ -73,20 +104,11 @@ def from_columns(
       function; a method that trains on a changing selection gives its own.
 
   Returns:
-    `(state, columns, *, axis_name=None)` with the step's results. It raises
-    ValueError if the devices do not divide the batch, or the columns disagree
-    about their length.
+    `(state, columns, *, axis_name=None)` with the step's results; its `batch`
+    is what it draws. It raises ValueError if the devices do not divide the
+    batch, or the columns disagree about their length.
   """
-
-  def drawn(state, columns, *, axis_name=None):
-    n = _length(columns)
-    slots = _slots(batch_size, axis_name)
-    index = draw(state, slots, batch_size, n).astype(jnp.int32)
-    where = jnp.ones(slots.shape, bool)
-    batch = _gather(columns, slots, index, where)
-    return step(state, batch, axis_name=axis_name)
-
-  return drawn
+  return Drawing(step, batch_size, draw)
 
 
 def over_columns(
@@ -182,7 +204,7 @@ def _gather(columns: Columns, slots, index, where) -> dict[str, Array]:
   """The columns' rows and the three that every batch has."""
   batch = {"row": slots, "index": index, "where": where}
   for name, column in columns.items():
-    batch[name] = jnp.asarray(column).at[index].get(mode="clip")
+    batch[name] = hosted.rows(column, index)
   # Otherwise, under mode="jit", every device would compute the whole batch.
   return accel.constrain(batch)
 

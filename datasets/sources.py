@@ -52,8 +52,9 @@ def load(
     labelled: whether labels are wanted. Without, they are neither asked for nor
       returned, and an image folder is searched at any depth.
     classes: how many classes there are, to check the labels against.
-    image_size: folders of images are resized to this height and width (one
-      number is both); if None all must be of the first one's size.
+    image_size: folders and named data sets are resized to this height and
+      width (one number is both); if None all images of a folder must be of the
+      first one's size.
     say: takes what is being done, in lines.
 
   Returns:
@@ -76,7 +77,8 @@ def load(
   if is_path(spec):
     arrays = _folder(path, split, labelled, image_size, say)
     return check(arrays, where=str(path), labelled=labelled, classes=classes)
-  return _named(spec, split, labelled, classes, say)
+  arrays = _named(spec, split, labelled, classes, say)
+  return _resized(arrays, image_size, spec, say)
 
 
 def is_path(spec: str) -> bool:
@@ -114,6 +116,21 @@ def _named(name, split, labelled, classes, say):
     raise DataError(f"{name} has no split {split!r}; it has {splits}")
   found = columns(source, split, say=say)
   return check(found, where=name, labelled=labelled, classes=classes)
+
+
+def _resized(arrays, size, name, say):
+  """Images of a data set in another size, as a folder's would be."""
+  if size is None:
+    return arrays
+  size = (size, size) if isinstance(size, int) else tuple(size)
+  old = arrays["image"]
+  if old.shape[1:3] == size:
+    return arrays
+  new = np.empty((len(old), *size, old.shape[3]), np.uint8)
+  label = f"resizing {name} to {size[0]}x{size[1]}"
+  for i, image in enumerate(track(old, len(old), label, say)):
+    new[i] = images.resize(image, size)
+  return {**arrays, "image": new}
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:

@@ -167,6 +167,7 @@ def train(
   data: Mapping[str, Any] | None = None,
   quiet: bool = False,
   tensorboard: bool = False,
+  profile: bool = False,
   mode: accel.Mode = "auto",
   programs: dict[Any, Any] | None = None,
   observer: Callable[[str, int], None] = lambda event, step: None,
@@ -186,6 +187,8 @@ def train(
     data: by role, the user's own data (see the method's README).
     quiet: says nothing.
     tensorboard: writes event files too.
+    profile: leaves a trace of some steps of each phase in the folder, for
+      TensorBoard or Perfetto.
     mode: how steps are lifted to several devices.
     programs: compiled programs, to share between runs that differ in their
       seed alone.
@@ -232,6 +235,7 @@ def train(
         programs=programs,
         mode=mode,
         tensorboard=tensorboard,
+        profile=profile,
         observer=observer,
       )
       summary = workdirs.summarise(method, preset, config, result)

@@ -13,15 +13,19 @@ from kd_jax.errors import Interrupted, NonFiniteError, UsageError
 USAGE = """\
 kd-jax: papers' methods in JAX, each with its baselines and its claims.
 
-  kd-jax list [--losses]                        methods, presets, data; losses
+  kd-jax list [--losses [--markdown]]           methods, presets, data; losses
   kd-jax train METHOD [PRESET] [--field value]  runs a method and its baselines
       --workdir DIR   its folder; the same command goes on from where it stopped
       --tensorboard   event files too      --quiet   no progress
+      --profile       a trace of some steps of each phase, in the folder
   kd-jax evaluate METHOD [--workdir DIR]        measures a finished run anew
       (the newest in runs/ by default), or asks what METHOD --help lists
   kd-jax reproduce METHOD [PRESET] [--seeds 5] [--workdir DIR] [--field value]
       --first-seed 1000   seeds that were seen before are not fresh
-  kd-jax benchmark [METHOD ...] [--seconds 3] [--json FILE]
+  kd-jax benchmark [METHOD ...] [--seconds 3] [--json FILE] [--profile DIR]
+      "networks" among the methods is the backbones alone
+  kd-jax benchmark modes [METHOD ...]           pmap, jit, shard_map compared
+  kd-jax benchmark data                         decoding, beside PyTorch's
   kd-jax data list | build NAME [--manual-dir DIR] | show NAME [--out FILE]
 
 kd-jax train METHOD --help shows a method's fields.
@@ -170,16 +174,23 @@ def _configured(names: list[str], left: list[str]) -> tuple[Any, str, Any]:
 
 
 def _list(words: list[str]) -> None:
-  _, options, left = _split(words, (0, 0), losses=bool)
+  _, options, left = _split(words, (0, 0), losses=bool, markdown=bool)
   _nothing_left(left)
   from kd_jax import listing
 
-  print(listing.losses() if options else listing.methods(), end="")
+  if "markdown" in options and "losses" not in options:
+    raise UsageError("--markdown goes with --losses")
+  if "markdown" in options:
+    from kd_jax.losses import catalog
+
+    print(catalog.page(), end="")
+  else:
+    print(listing.losses() if options else listing.methods(), end="")
 
 
 def _train(words: list[str]) -> None:
   names, options, left = _split(
-    words, (1, 2), workdir=str, quiet=bool, tensorboard=bool
+    words, (1, 2), workdir=str, quiet=bool, tensorboard=bool, profile=bool
   )
   from kd_jax import api
 
@@ -218,7 +229,7 @@ def _evaluate(words: list[str]) -> None:
     return
   found = api.evaluate(method, workdir)
   rows = [[name, report.number(value)] for name, value in found.items()]
-  print(report.render(workdir, ["metric", "value"], rows), end="")
+  _show(report.render(workdir, ["metric", "value"], rows))
 
 
 def _reproduce(words: list[str]) -> None:
@@ -230,28 +241,42 @@ def _reproduce(words: list[str]) -> None:
   method, preset, config = _configured(names, left)
   chosen = any(word.split("=")[0] == "--arms" for word in left)
   arms = config.arms if chosen else None
-  print(
-    reproduce(method, preset, config=config, arms=arms, **options).text, end=""
-  )
+  found = reproduce(method, preset, config=config, arms=arms, **options)
+  _show(found.text)
 
 
 def _benchmark(words: list[str]) -> None:
-  names, options, left = _split(words, (0, 99), json=str, seconds=float)
+  names, options, left = _split(
+    words, (0, 99), json=str, seconds=float, profile=str
+  )
   _nothing_left(left)
   seconds = options.get("seconds", 3.0)
   if not 0 < seconds < math.inf:
     raise UsageError(f"--seconds is {seconds}; it must be above 0 and finite")
   if "json" in options:  # It must not turn out at the end, minutes later.
     pathlib.Path(options["json"]).open("a").close()
-  from kd_jax import throughput
+  how = {
+    "json_file": options.get("json"),
+    "seconds": seconds,
+    "say": lambda line: print(line, file=sys.stderr, flush=True),
+  }
+  if names[:1] in (["modes"], ["data"]) and "profile" in options:
+    raise UsageError(f"benchmark {names[0]} takes no --profile")
+  if names[:1] == ["modes"]:
+    from kd_jax import modes
 
-  rows = throughput.benchmark(
-    names,
-    json_file=options.get("json"),
-    seconds=seconds,
-    say=lambda line: print(line, file=sys.stderr, flush=True),
-  )
-  print(throughput.table(rows), end="")
+    _show(modes.table(modes.compare(names[1:], **how)))
+  elif names[:1] == ["data"]:
+    if names[1:]:
+      raise UsageError(f"{names[1]!r} is not expected here")
+    from kd_jax.datasets import feeding
+
+    _show(feeding.table(feeding.measure(**how)))
+  else:
+    from kd_jax import throughput
+
+    rows = throughput.benchmark(names, profile=options.get("profile"), **how)
+    _show(throughput.table(rows))
 
 
 def _data(words: list[str]) -> None:

@@ -134,8 +134,9 @@ class Phase:
     product: from the state to what is kept; pure.
     evaluations: measures of the product by name ("test").
     epoch: what happens between stretches of steps.
-    fused: whether steps are fused into one dispatch. A step that trains a
-      convolution must not be on the CPU (see `accel.one_step`).
+    fused: whether steps are fused into one dispatch. On the CPU a step that
+      trains the compiler's own convolution must not be (see `accel.one_step`);
+      one of `backbones.Conv` may.
     batch_size: examples per step, for the rates.
     split: for states that are too large, or hold too many members, for one
       device: from the state to a tree of bools with its structure, true where
@@ -170,6 +171,9 @@ class Phase:
 class WholeRun:
   """A phase that is one pure function, compiled once and run once.
 
+  On the host it may give arrays whose shapes depend on values (a network that
+  was cut), and what comes after it is compiled for what it gave.
+
   Attributes:
     name: e.g. "search".
     arm: the arm it belongs to, or "".
@@ -177,6 +181,8 @@ class WholeRun:
       with one axis is one value per seed.
     data: its arrays.
     steps: how many steps it stands for, for the rates.
+    host: whether it is called as it is, with host arrays; the product is then
+      a tree of dicts, of arrays, with keys without a dot.
   """
 
   name: str
@@ -184,6 +190,7 @@ class WholeRun:
   data: PyTree = None
   arm: str = ""
   steps: int = 1
+  host: bool = False
 
   @property
   def key(self) -> str:

@@ -124,8 +124,9 @@ def parse(config: Any, words: Sequence[str]) -> Any:
   Raises:
     UsageError: for an unknown name or a value that does not fit, in one line.
   """
-  groups = _group(words)
   known = {name.replace("_", "-"): value for name, value in walk(config)}
+  words = [_spell_out(word, known) for word in words]
+  groups = _group(words)
   for name, _ in groups:
     if name not in known:
       raise UsageError(
@@ -143,6 +144,15 @@ def parse(config: Any, words: Sequence[str]) -> Any:
           f"--{name} cannot be {given!r}; it is {_kind(known[name])}"
         ) from None
     raise
+
+
+def _spell_out(word: str, known: Mapping[str, Any]) -> str:
+  """A record that is made from a file goes by its own name: --teacher FILE."""
+  name, equals, value = word.partition("=")
+  bare = name[2:].replace("_", "-")
+  if name.startswith("--") and bare not in known and f"{bare}.file" in known:
+    return f"{name}.file{equals}{value}"
+  return word
 
 
 def _group(words: Sequence[str]) -> list[tuple[str, list[str]]]:

@@ -37,7 +37,7 @@ def _time(minutes: Any) -> str:
 
 
 def losses() -> str:
-  """Every public loss with its equation and its source.
+  """Every public loss with its shapes, its equation and its source.
 
   Returns:
     The text.
@@ -45,7 +45,8 @@ def losses() -> str:
   from kd_jax.losses import catalog
 
   return "\n".join(
-    f"{loss.signature}\n  {loss.summary}\n  {loss.equation}\n  {loss.source}\n"
+    f"{loss.signature}\n  {loss.summary}\n  {loss.shapes}\n  {loss.equation}\n"
+    f"  {loss.source}\n  checked against: {loss.checked or '-'}\n"
     for loss in catalog.catalog()
   )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from kd_jax import api, report, verdict
+from kd_jax import accel, api, report, verdict
 from kd_jax.errors import UsageError
 from kd_jax.experiment import Config, Method
 from kd_jax.training.progress import Reporter, duration
@@ -74,7 +74,8 @@ def reproduce(
     arms = _arms(method, preset)
   config = dataclasses.replace(config, arms=tuple(arms), seed=first_seed)
   folder = pathlib.Path(workdir or f"runs/{method.name}-{preset}-reproduce")
-  say = Reporter(quiet=quiet).say
+  accel.start()
+  say = Reporter(quiet=quiet or not accel.is_first()).say
   say(_eta(method, preset, seeds, config.arms))
   begin = time.monotonic()
   runs = _runs(method, preset, config, seeds, folder, say, quiet)
@@ -96,10 +97,14 @@ def reproduce(
     "device": jax.devices()[0].device_kind,
     "claims": claims,
   }
-  write_json(folder / "claim.json", result)
-  report.save({"claims": plot(claims)}, folder)
   text = table(method, preset, seeds, claims, arms_table(method, found))
-  (folder / "claims.txt").write_text(text)
+
+  def write():
+    write_json(folder / "claim.json", result)
+    report.save({"claims": plot(claims)}, folder)
+    (folder / "claims.txt").write_text(text)
+
+  accel.from_first(write)
   say(f"{duration(time.monotonic() - begin)}; everything is in {folder}")
   return Reproduction(folder, claims, text)
 

@@ -1,4 +1,4 @@
-"""Arrays out of a `.safetensors` file.
+"""Arrays out of a `.safetensors` file, and into one.
 
 The format: eight bytes, the length of a JSON header (little-endian); the
 header, {name: {"dtype", "shape", "data_offsets": [from, to]}}; the bytes of the
@@ -9,6 +9,7 @@ offsets are checked against the file.
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -61,6 +62,38 @@ def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     raise UsageError(f"cannot read {path}: {why}") from None
   header.pop("__metadata__", None)
   return {name: _array(path, body, name, header[name]) for name in header}
+
+
+def save(
+  path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]
+) -> None:
+  """Writes arrays into a file that `load`, and other libraries, read.
+
+  Args:
+    path: the file.
+    arrays: by name.
+
+  Raises:
+    UsageError: for a dtype that the format has not.
+  """
+  names = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
+  header, parts, start = {}, [], 0
+  for name, value in arrays.items():
+    array = np.ascontiguousarray(value)
+    if array.dtype not in names:
+      raise UsageError(f"{name!r} is {array.dtype}, which no such file holds")
+    raw = array.tobytes()
+    header[name] = {
+      "dtype": names[array.dtype],
+      "shape": list(np.shape(value)),
+      "data_offsets": [start, start + len(raw)],
+    }
+    parts, start = [*parts, raw], start + len(raw)
+  text = json.dumps(header).encode()
+  text += b" " * (-len(text) % 8)  # Arrays begin at multiples of 8.
+  Path(path).write_bytes(
+    len(text).to_bytes(8, "little") + text + b"".join(parts)
+  )
 
 
 def _array(path: Path, body: np.ndarray, name: str, said) -> np.ndarray:

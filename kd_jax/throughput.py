@@ -1,54 +1,48 @@
 """`kd-jax benchmark`: what a step costs, and what is not the step.
 
-A row times the compiled program of a phase as the loop runs it: warm-up is
-outside the clock, every sample is blocked on at its edges, medians are quoted.
-The loop itself, with its writers and its progress, is then run over the same
-phase in turn with bare dispatches: the share of its time that the bare program
-does not explain is the host's.
+A row times the compiled program of a phase as the loop runs it (`timing`):
+warm-up is outside the clock, medians are quoted. Beside it stand what the loop,
+with its writers and its progress, adds to it; what drawing the batch from the
+columns is of it; and how often it is as fast as other libraries.
 """
 
-import dataclasses
 import json
 import pathlib
+import re
 import statistics
-import tempfile
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from kd_jax import accel, registry, report
-from kd_jax.experiment import Case, Config, Method, Phase
+from kd_jax import accel, networks, registry, report, timing
+from kd_jax.experiment import Case, Method
 from kd_jax.peaks import peak
-from kd_jax.training.checkpoint import Shelf
-from kd_jax.training.clock import Clock
-from kd_jax.training.loop import PhaseLoop, Session
-from kd_jax.training.progress import Reporter
-from kd_jax.training.writers import Writer
 
 Row = dict[str, Any]
-# Steps between two rows of metrics, as in the loop: a fused program takes so
-# many at once.
-STRETCH = 50
+# Cases of no method: the networks by themselves, beside PyTorch.
+NETWORKS = "networks"
 
 
 def benchmark(
-  methods: Sequence[str | Method] = (),
+  methods: str | Method | Sequence[str | Method] = (),
   *,
   json_file: str | pathlib.Path | None = None,
   seconds: float = 3.0,
   mode: accel.Mode = "auto",
+  profile: str | pathlib.Path | None = None,
   say: Callable[[str], None] = lambda line: None,
 ) -> list[Row]:
   """Times the steps of methods.
 
   Args:
-    methods: their names; all installed ones if empty.
+    methods: one or more names, "networks" among them (the backbones alone); all
+      that are installed if empty.
     json_file: where the rows go too.
     seconds: how long each case is timed, compilation aside.
     mode: how steps are lifted to several devices.
+    profile: a folder for a trace of each case, for TensorBoard or Perfetto.
     say: takes a line of news.
 
   Returns:
@@ -57,19 +51,48 @@ def benchmark(
   Raises:
     UsageError: for an unknown method.
   """
-  found = [registry.find(m) for m in (methods or registry.names())]
   accel.start()
   rows = []
-  for method in found:
-    for case in method.cases:
-      if case.accelerator and jax.default_backend() == "cpu":
-        say(f"{method.name}: {case.name} is left to accelerators")
-        continue
-      say(f"{method.name}: {case.name}")
-      rows += time_case(method.name, case, seconds=seconds, mode=mode, say=say)
-  if json_file is not None:
-    pathlib.Path(json_file).write_text(json.dumps(rows, indent=2) + "\n")
+  for name, case in cases(methods):
+    if case.accelerator and jax.default_backend() == "cpu":
+      say(f"{name}: {case.name} is left to accelerators")
+      continue
+    say(f"{name}: {case.name}")
+    rows += time_case(
+      name, case, seconds=seconds, mode=mode, profile=profile, say=say
+    )
+    if json_file is not None:  # After each: a case may take minutes.
+      write_json(json_file, rows)
   return rows
+
+
+def cases(
+  methods: str | Method | Sequence[str | Method],
+) -> list[tuple[str, Case]]:
+  """The cases of methods, and of the networks by themselves.
+
+  Args:
+    methods: as in `benchmark`.
+
+  Returns:
+    (method's name, case), in order.
+  """
+  if isinstance(methods, str | Method):
+    methods = [methods]
+  found = []
+  for wanted in methods or (*registry.names(), NETWORKS):
+    if wanted == NETWORKS:
+      found += [(NETWORKS, case) for case in networks.CASES]
+    else:
+      method = registry.find(wanted)
+      found += [(method.name, case) for case in method.cases]
+  return found
+
+
+def write_json(path: str | pathlib.Path, rows: Sequence[Row]) -> None:
+  """Writes rows, where they go too; once where several processes run."""
+  text = json.dumps(list(rows), indent=2) + "\n"
+  accel.from_first(lambda: pathlib.Path(path).write_text(text))
 
 
 def time_case(
@@ -78,6 +101,7 @@ def time_case(
   *,
   seconds: float,
   mode: accel.Mode = "auto",
+  profile: str | pathlib.Path | None = None,
   say: Callable[[str], None] = lambda line: None,
 ) -> list[Row]:
   """Times one case, and each of its peers beside it.
@@ -87,23 +111,30 @@ def time_case(
     case: the case.
     seconds: how long it is timed.
     mode: how its step is lifted.
+    profile: a folder for its trace.
     say: takes a line of news.
 
   Returns:
     A row per peer that is installed, or one: measures are numbers or None.
   """
   phase = case.make()
-  bare = _Bare(phase, mode)
+  bare = timing.Program(phase, mode)
   samples = bare.sample(seconds)
+  if profile is not None:
+    _trace(bare, pathlib.Path(profile) / _slug(f"{method} {case.name}"))
   step = statistics.median(samples)
-  host = _host_share(phase, bare, mode, step, seconds)
+  fed = None
+  if timing.draws(phase):
+    fixed = timing.Program(phase, mode, fixed=True)
+    fed = timing.feed_share(bare, fixed, step, seconds)
   flops = case.flops()
   devices = jax.devices()
   top = peak(devices[0].device_kind, case.dtype)
-  use = flops / step / (top * len(devices)) if flops and top else None
+  use = flops / step / (top.rate * len(devices)) if flops and top else None
   row = {
     "method": method,
     "case": case.name,
+    "dtype": case.dtype,
     "device": devices[0].device_kind,
     "devices": len(devices),
     "examples_per_s_per_device": phase.batch_size / step / len(devices),
@@ -112,8 +143,10 @@ def time_case(
     "compile_s": bare.compile_s,
     "model_flops_per_step": flops,
     "mfu": use,
+    "mfu_precision": top.precision if top else None,
     "peak_bytes": bare.peak_bytes(),
-    "host_share": host,
+    "host_share": timing.host_share(phase, bare, mode, step, seconds),
+    "feed_share": fed,
     "peer": None,
     "ratio_to_peer": None,
   }
@@ -125,123 +158,18 @@ def time_case(
       say(f"no {peer_.name}: {error}; pip install 'kd-jax[peers]' brings it")
       continue
     say(f"  beside {peer_.name}")
-    ratio = _ratio(bare, run, seconds)
+    ratio = timing.ratio(bare, run, seconds)
     rows.append({**row, "peer": peer_.name, "ratio_to_peer": ratio})
   return rows or [row]
 
 
-def _ratio(bare: "_Bare", run: Callable[[int], None], seconds: float) -> float:
-  """The peer's seconds per step over ours, the two taking turns."""
-
-  def timed(n):
-    begin = time.perf_counter()
-    run(n)
-    return time.perf_counter() - begin
-
-  timed(1)  # Whatever it compiles or allocates.
-  each = seconds / 6
-  ours = max(1, round(each / bare.steps(1)))
-  theirs = max(1, round(each / timed(1)))
-  return statistics.median(
-    (timed(theirs) / theirs) / (bare.steps(ours) / ours) for _ in range(5)
-  )
+def _trace(bare: timing.Program, folder: pathlib.Path) -> None:
+  with jax.profiler.trace(str(folder)):
+    bare.steps(2 * timing.STRETCH if bare.fused else 5)
 
 
-class _Bare:
-  """A phase's compiled program and nothing around it."""
-
-  def __init__(self, phase: Phase, mode: accel.Mode):
-    self.fused = phase.fused
-    state = jax.jit(phase.init)({}, np.uint32(0))
-    split = phase.split(state) if phase.split else None
-    self.state = accel.place(state, split=split)
-    self.data = accel.place(phase.data)
-    fuse = accel.scan_steps if phase.fused else accel.one_step
-    lifted = accel.data_parallel(
-      fuse(phase.step), mode=mode, data="replicated", split=split
-    )
-    begin = time.perf_counter()
-    self.run = lifted.compile(self.state, self._input(1))
-    self.compile_s = time.perf_counter() - begin
-    self.steps(1)  # The first dispatch allocates.
-
-  def _input(self, n: int) -> Any:
-    return (self.data, accel.place(np.int32(n))) if self.fused else self.data
-
-  def steps(self, n: int) -> float:
-    """Seconds of n steps, blocked at both edges."""
-    each = STRETCH if self.fused else 1
-    inputs = [self._input(min(each, n - i)) for i in range(0, n, each)]
-    outputs = []
-    begin = time.perf_counter()
-    for data in inputs:
-      self.state, out = self.run(self.state, data)
-      outputs.append(out)
-    jax.block_until_ready((self.state, outputs))
-    return time.perf_counter() - begin
-
-  def sample(self, seconds: float) -> list[float]:
-    """Seconds per step, one sample a dispatch, at least three of them."""
-    n = STRETCH if self.fused else 1
-    samples: list[float] = []
-    end = time.perf_counter() + seconds
-    while len(samples) < 3 or time.perf_counter() < end:
-      samples.append(self.steps(n) / n)
-    return samples
-
-  def peak_bytes(self) -> int | None:
-    """The compiler's account: arguments, results and temporaries."""
-    memory = self.run.memory()
-    if memory is None:
-      return None
-    return int(
-      memory.argument_size_in_bytes
-      + memory.output_size_in_bytes
-      + memory.temp_size_in_bytes
-      - memory.alias_size_in_bytes
-    )
-
-
-def _host_share(
-  phase: Phase, bare: _Bare, mode: accel.Mode, step: float, seconds: float
-) -> float:
-  """The part of the loop's time that the bare program does not explain.
-
-  Loop and bare program take turns, because the machine's speed drifts.
-  """
-  steps = min(4 * STRETCH, max(1, round(seconds / 3 / step)))
-  phase = dataclasses.replace(phase, steps=steps, epoch=None, evaluations={})
-  shares = []
-  programs: dict[Any, Any] = {}
-  for _ in range(6):
-    around = _loop_seconds(phase, mode, programs)
-    shares.append(1 - bare.steps(steps) / around)
-  return max(0.0, statistics.median(shares[1:]))
-
-
-def _loop_seconds(
-  phase: Phase, mode: accel.Mode, programs: dict[Any, Any]
-) -> float:
-  """Seconds of the real loop over the phase, compilation left out."""
-  with tempfile.TemporaryDirectory() as folder:
-    workdir = pathlib.Path(folder)
-    session = Session(
-      shelf=Shelf(workdir),
-      writer=Writer(workdir),
-      clock=Clock(),
-      reporter=Reporter(quiet=True),
-      config=Config(log_every=STRETCH, save_every=0),
-      programs=programs,
-      mode=mode,
-    )
-    loop = PhaseLoop(phase, session, phase.name)
-    state = jax.jit(phase.init)({}, np.uint32(0))
-    ready: list[float] = []
-    session.observer = lambda event, step: ready.append(time.perf_counter())
-    jax.block_until_ready(loop.run(state, 0, {}))
-    end = time.perf_counter()
-    session.writer.close()
-  return end - ready[0] - session.clock.seconds["compile"]
+def _slug(text: str) -> str:
+  return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -253,9 +181,9 @@ def table(rows: Sequence[Row]) -> str:
   Returns:
     The text.
   """
-  cases = {(row["method"], row["case"]): row for row in rows}
+  once = {(row["method"], row["case"]): row for row in rows}
   text = report.render(
-    "a step", list(_COLUMNS), list(map(_cells, cases.values()))
+    "a step", list(_COLUMNS), list(map(_cells, once.values()))
   )
   beside = [
     [_title(row), row["peer"], report.number(row["ratio_to_peer"])]
@@ -277,6 +205,7 @@ _COLUMNS = (
   "MFU",
   "MiB",
   "not the step",
+  "drawing",
 )
 
 
@@ -288,6 +217,7 @@ def _cells(row: Row) -> list[str]:
   def share(value):
     return "-" if value is None else f"{100 * value:.1f} %"
 
+  mfu = share(row["mfu"])
   return [
     _title(row),
     f"{row['device']} x {row['devices']}",
@@ -296,7 +226,8 @@ def _cells(row: Row) -> list[str]:
     f"{row['step_ms_p90']:.2f}",
     f"{row['examples_per_s_per_device']:,.0f}",
     report.number((row["model_flops_per_step"] or float("nan")) / 1e9),
-    share(row["mfu"]),
+    f"{mfu} of {row['mfu_precision']}" if row["mfu_precision"] else mfu,
     report.number((row["peak_bytes"] or float("nan")) / 2**20),
     share(row["host_share"]),
+    share(row["feed_share"]),
   ]

@@ -72,3 +72,16 @@ def test_every_bit_of_the_place_flips_half_of_the_number():
     change = plain ^ np.asarray(flipped * 2**24).astype(np.uint32)
     shares = [(change >> k & 1).mean() for k in range(24)]
     np.testing.assert_allclose(shares, 0.5, atol=0.025)
+
+
+def test_branches_of_a_stream_are_independent_of_it_and_of_each_other():
+  key = draws.stream_key(jnp.uint32(5), 0, jnp.int32(7))
+  place = jnp.arange(N, dtype=jnp.uint32)
+  keys = [key, *(draws.branch(key, i) for i in range(3))]
+  drawn = [np.asarray(draws.uniforms(k, place)) for k in keys]
+  for i, x in enumerate(drawn):
+    assert stats.kstest(x, "uniform").pvalue > 1e-3
+    for y in drawn[:i]:
+      assert grid(x, y) > 1e-3
+  nested = draws.branch(draws.branch(key, 2), 0)
+  np.testing.assert_array_equal(nested, draws.branch(key, 3))

@@ -28,6 +28,18 @@ def test_reads_what_is_written(tmp_path):
     assert not got[name].flags.writeable
 
 
+def test_writes_what_it_reads(tmp_path):
+  path = tmp_path / "w.safetensors"
+  arrays = {name: array for name, (_, array) in _TENSORS.items()}
+  safetensors.save(path, arrays)
+  got = safetensors.load(path)
+  assert list(got) == list(arrays)
+  for name, array in arrays.items():
+    np.testing.assert_array_equal(got[name], array)
+  with pytest.raises(UsageError, match="'z' is complex64"):
+    safetensors.save(path, {"z": np.zeros(2, np.complex64)})
+
+
 @pytest.mark.parametrize(
   ("damage", "match"),
   [

@@ -7,17 +7,20 @@ import types
 import jax
 import numpy as np
 import pytest
+import toy_net
 import toy_seeds
 import toy_tabular
 
-from kd_jax import throughput
+from kd_jax import networks, throughput, timing
 from kd_jax.errors import UsageError
 from kd_jax.experiment import Case, Peer
-from kd_jax.peaks import peak
+from kd_jax.networks import plain_torch
+from kd_jax.peaks import PEAKS, Peak, peak
 
 FIELDS = [
   "method",
   "case",
+  "dtype",
   "device",
   "devices",
   "examples_per_s_per_device",
@@ -26,12 +29,14 @@ FIELDS = [
   "compile_s",
   "model_flops_per_step",
   "mfu",
+  "mfu_precision",
   "peak_bytes",
   "host_share",
+  "feed_share",
   "peer",
   "ratio_to_peer",
 ]
-TEXT = {"method", "case", "device"}
+TEXT = {"method", "case", "dtype", "device"}
 
 
 def test_rows(tmp_path):
@@ -56,6 +61,7 @@ def test_rows(tmp_path):
     assert row["step_ms_p50"] <= row["step_ms_p90"]
     assert row["model_flops_per_step"] is row["mfu"] is row["peer"] is None
     assert 0 <= row["host_share"] <= 1
+    assert row["feed_share"] is None  # They draw from no columns.
     assert row["peak_bytes"] > 0
   text = throughput.table(rows)
   assert "toy_seeds: " in text
@@ -69,7 +75,7 @@ def still(monkeypatch):
   class Bare:
     compile_s = 1.5
 
-    def __init__(self, phase, mode):
+    def __init__(self, phase, mode, devices=None, *, fixed=False):
       pass
 
     def sample(self, seconds):
@@ -78,13 +84,14 @@ def still(monkeypatch):
     def peak_bytes(self):
       return None
 
-  monkeypatch.setattr(throughput, "_Bare", Bare)
-  monkeypatch.setattr(throughput, "_host_share", lambda *how: 0.25)
+  monkeypatch.setattr(timing, "Program", Bare)
+  monkeypatch.setattr(timing, "host_share", lambda *how: 0.25)
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_rows_arithmetic(still, monkeypatch, known):
-  monkeypatch.setattr(throughput, "peak", lambda *how: 1e9 if known else None)
+  top = Peak(1e9, "tf32") if known else None
+  monkeypatch.setattr(throughput, "peak", lambda *how: top)
   case = Case("c", lambda: toy_seeds.case(), flops=lambda: 6e6)
   (row,) = throughput.time_case("m", case, seconds=1)
   assert row["step_ms_p50"] == pytest.approx(3.0)
@@ -93,7 +100,8 @@ def test_a_rows_arithmetic(still, monkeypatch, known):
   assert row["model_flops_per_step"] == 6e6
   # 6e6 FLOP in 3 ms on four devices of 1e9 FLOP/s.
   assert row["mfu"] == (pytest.approx(0.5) if known else None)
-  text = throughput.table([row])
+  assert row["mfu_precision"] == ("tf32" if known else None)
+  text = " ".join(throughput.table([row]).split())
   assert ("50.0 %" in text) == known
   assert "25.0 %" in text
 
@@ -117,9 +125,9 @@ def test_peers(still, monkeypatch):
     raise ImportError("No module named 'other'")
 
   calls, said = [], []
-  monkeypatch.setattr(throughput._Bare, "steps", steps, raising=False)
+  monkeypatch.setattr(timing.Program, "steps", steps, raising=False)
   now = types.SimpleNamespace(perf_counter=lambda: clock[0])
-  monkeypatch.setattr(throughput, "time", now)
+  monkeypatch.setattr(timing, "time", now)
   peers = (Peer("slow 1.0", slow), Peer("other", absent))
   case = Case("c", toy_seeds.case, peers=peers)
   (row,) = throughput.time_case("m", case, seconds=6, say=said.append)
@@ -138,7 +146,7 @@ def test_peers(still, monkeypatch):
 
 
 @pytest.mark.parametrize(
-  ("step", "steps"), [(0.1, 30), (1e-4, 4 * throughput.STRETCH), (60.0, 1)]
+  ("step", "steps"), [(0.1, 30), (1e-4, 4 * timing.STRETCH), (60.0, 1)]
 )
 def test_the_loops_share(monkeypatch, step, steps):
   """The loop takes 4 s where the program alone takes 3: a quarter is hers."""
@@ -150,29 +158,29 @@ def test_the_loops_share(monkeypatch, step, steps):
       return 3.0
 
   case = toy_seeds.case()
-  monkeypatch.setattr(throughput, "_loop_seconds", lambda p, *how: 4.0)
-  share = throughput._host_share(case, Bare(), "auto", step, 9.0)
+  monkeypatch.setattr(timing, "loop_seconds", lambda p, *how: 4.0)
+  share = timing.host_share(case, Bare(), "auto", step, 9.0)
   assert share == pytest.approx(0.25)
   assert set(taken) == {steps}
-  monkeypatch.setattr(throughput, "_loop_seconds", lambda p, *how: 0.1)
-  assert throughput._host_share(case, Bare(), "auto", step, 9.0) == 0
+  monkeypatch.setattr(timing, "loop_seconds", lambda p, *how: 0.1)
+  assert timing.host_share(case, Bare(), "auto", step, 9.0) == 0
 
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_samples_are_seconds_per_step(monkeypatch, fused):
   phase = dataclasses.replace(toy_tabular.case(), fused=fused)
-  bare = throughput._Bare(phase, "auto")
+  bare = timing.Program(phase, "auto")
   assert int(bare.state.step) == 1  # The warm-up.
   ticks = itertools.count()
   clock = types.SimpleNamespace(perf_counter=lambda: next(ticks))
-  monkeypatch.setattr(throughput, "time", clock)
+  monkeypatch.setattr(timing, "time", clock)
   # A dispatch takes one tick.
-  each = throughput.STRETCH if fused else 1
+  each = timing.STRETCH if fused else 1
   assert bare.sample(0.0) == [1 / each] * 3
   assert int(bare.state.step) == 1 + 3 * each
   # A remainder is a dispatch of its own.
-  bare.steps(throughput.STRETCH + 7)
-  assert int(bare.state.step) == 1 + 3 * each + throughput.STRETCH + 7
+  bare.steps(timing.STRETCH + 7)
+  assert int(bare.state.step) == 1 + 3 * each + timing.STRETCH + 7
 
 
 def test_unknown_method():
@@ -181,10 +189,70 @@ def test_unknown_method():
 
 
 def test_peaks():
-  assert peak("NVIDIA H100 80GB HBM3", "bfloat16") == 989e12
-  assert peak("TPU v5 lite", "float32") == 197e12
-  assert peak("NVIDIA A100-SXM4-40GB", "float32") == 156e12
-  assert peak("cpu", "float32") is None
-  assert peak(jax.devices()[0].device_kind, "float32") is None
+  assert peak("NVIDIA H100 80GB HBM3", "bfloat16") == (989e12, "bfloat16")
+  assert peak("NVIDIA H100 PCIe", "bfloat16").rate == 756e12
+  assert peak("TPU v5 lite", "float32") == (197e12, "bfloat16")
+  assert peak("TPU v5", "float32").rate == 459e12
+  assert peak("TPU v6 lite", "bfloat16").rate == 918e12
+  assert peak("NVIDIA A100-SXM4-40GB", "float32") == (156e12, "tf32")
+  assert peak("NVIDIA L4", "bfloat16").rate == 121e12
+  for unknown in ("cpu", "NVIDIA L40S", jax.devices()[0].device_kind):
+    assert peak(unknown, "float32") is None
   assert peak("Tesla T4", "int8") is None
-  assert np.isfinite(peak("Tesla T4", "float32"))
+  assert peak("Tesla T4", "float32") == (8.1e12, "float32")
+  for rates in PEAKS.values():
+    for top in rates.values():
+      assert top.rate > 1e12
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("mode", ["pmap", "shard_map"])
+def test_drawing_is_timed_against_one_batch(fused, mode):
+  """The program on a fixed batch takes the step that drawing takes first."""
+  (phase,) = toy_net.phases(toy_net.Toy(fused=fused), {}, print)
+  assert timing.draws(phase)
+  assert not timing.draws(toy_tabular.case())
+  drawn = timing.Program(phase, mode)
+  fixed = timing.Program(phase, mode, fixed=True)
+  assert fixed.data["image"].shape == (16, 6, 6, 1)
+  # One step, the warm-up, of the same batch.
+  for a, b in zip(
+    jax.tree.leaves(drawn.state), jax.tree.leaves(fixed.state), strict=True
+  ):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+  ticks = iter([4.0, 3.0] * 6)
+  share = timing.share(lambda: next(ticks), lambda: next(ticks))
+  assert share == pytest.approx(0.25)
+
+
+def test_a_trace_of_a_case(tmp_path):
+  case = Case("A step!", toy_seeds.case)
+  throughput.time_case("m", case, seconds=0.01, profile=tmp_path)
+  assert list((tmp_path / "m-a-step").rglob("*.xplane.pb"))
+
+
+def test_the_networks_by_themselves():
+  """Ours and the plain ones have as many parameters and operations."""
+  cases = throughput.cases(throughput.NETWORKS)
+  assert {name for name, _ in cases} == {"networks"}
+  titles = [case.name for _, case in cases]
+  for part in ("ResNet-18, 32", "WRN-28-10, 32", "ResNet-50, 224", "bf16"):
+    assert any(part in title for title in titles)
+  # The published forward passes, in multiply-adds.
+  assert networks.train_flops("resnet50", 224, 1000, 1) / 6 == pytest.approx(
+    4.1e9, rel=0.02
+  )
+  assert networks.train_flops("wrn_28_10", 32, 10, 1) / 6 == pytest.approx(
+    5.2e9, rel=0.02
+  )
+
+
+@pytest.mark.parametrize(
+  ("name", "parameters"),
+  [("resnet18", 11173962), ("wrn_28_10", 36479194), ("resnet50", 25557032)],
+)
+def test_the_plain_networks_are_the_same(name, parameters):
+  torch = pytest.importorskip("torch")
+  with torch.device("meta"):
+    plain = plain_torch.make_network(name, 1000 if name == "resnet50" else 10)
+  assert sum(p.numel() for p in plain.parameters()) == parameters

@@ -36,3 +36,4 @@ from kd_jax.accel.placing import mesh as mesh
 from kd_jax.accel.placing import place as place
 from kd_jax.accel.placing import prefetch as prefetch
 from kd_jax.accel.starting import start as start
+from kd_jax.accel.starting import without_cache as without_cache

@@ -1,7 +1,8 @@
 """Before the first device is touched: several hosts, and the compiled cache."""
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 
@@ -38,6 +39,21 @@ def start(cache: str | os.PathLike[str] | None = None) -> None:
   if cache is not None:
     jax.config.update("jax_compilation_cache_dir", os.fspath(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+@contextlib.contextmanager
+def without_cache() -> Iterator[None]:
+  """Within it programs are compiled, and not found: to time the compiler."""
+  from jax.experimental.compilation_cache import compilation_cache
+
+  folder = jax.config.jax_compilation_cache_dir
+  jax.config.update("jax_compilation_cache_dir", None)
+  compilation_cache.reset_cache()
+  try:
+    yield
+  finally:
+    jax.config.update("jax_compilation_cache_dir", folder)
+    compilation_cache.reset_cache()
 
 
 def _several_hosts(environ: Mapping[str, str]) -> dict[str, int | str] | None:

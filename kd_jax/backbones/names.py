@@ -1,9 +1,12 @@
 """The networks by name, for configurations."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
 from kd_jax.backbones import cnn, resnet, vgg, wide
 
@@ -16,12 +19,15 @@ NAMES = {
   "resnet18": resnet.resnet18,
   "resnet18_half": resnet.resnet18_half,
   "resnet34": resnet.resnet34,
+  "resnet50": resnet.resnet50,
   **{f"vgg{n}": getattr(vgg, f"vgg{n}") for n in (8, 11, 13, 16, 19)},
   **{
     f"wrn_{d}_{k}": functools.partial(wide.WideResNet, depth=d, widen=k)
     for d, k in _WIDE
   },
 }
+
+_OURS = frozenset(NAMES)
 
 
 def create(name: str, num_classes: int, **fields: Any) -> nn.Module:
@@ -41,3 +47,40 @@ def create(name: str, num_classes: int, **fields: Any) -> nn.Module:
   if name not in NAMES:
     raise ValueError(f"no network {name!r}; there are {', '.join(NAMES)}")
   return NAMES[name](num_classes=num_classes, **fields)
+
+
+def register(name: str, make: Callable[..., nn.Module]) -> None:
+  """Makes a network of one's own known by a name, as ours are.
+
+  Args:
+    name: what configurations will call it; it may replace an earlier one of
+      one's own, but none of ours.
+    make: makes the module from `num_classes`, `axis_name` and `dtype`. Its
+      `__call__(x, *, train, where=None)` returns `Features`, which a last layer
+      `Head(num_classes, name="head")` gives.
+
+  Raises:
+    ValueError: if the name is one of ours.
+  """
+  if name in _OURS:
+    raise ValueError(f"the network {name!r} is one of ours; take another name")
+  NAMES[name] = make
+
+
+def channels(name: str) -> int:
+  """The channels of a network's last feature map.
+
+  Args:
+    name: one of NAMES.
+
+  Returns:
+    How many its classifier reads.
+  """
+  x = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+  found = jax.eval_shape(
+    lambda x: create(name, 1).init_with_output(
+      jax.random.key(0), x, train=False
+    )[0],
+    x,
+  )
+  return found.pooled.shape[-1]

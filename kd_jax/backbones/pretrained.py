@@ -17,10 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import safetensors
-from kd_jax.backbones.resnet import ResNet
+from kd_jax.backbones.resnet import BasicBlock, Bottleneck, ResNet
 from kd_jax.errors import UsageError
 
 _BLOCK = re.compile(r"layer(\d+)\.(\d+)\.(.+)")
+_OURS = re.compile(r"stage_(\d+)_block_(\d+)")
 _PART = re.compile(r"(conv|bn)(\d+)")
 _BATCH_NORM = {
   "weight": ("params", "scale"),
@@ -36,9 +37,9 @@ def load_resnet(
   """Makes a residual network with the weights of a file.
 
   Args:
-    path: a `.safetensors` file of a torchvision or timm ResNet with basic
-      blocks (resnet18, resnet34, or narrower ones), for 224x224 or, with a 3x3
-      stem, for small images.
+    path: a `.safetensors` file of a torchvision or timm ResNet (resnet18 to
+      resnet152, or narrower ones), for 224x224 or, with a 3x3 stem, for small
+      images.
     **fields: further fields of the module (dtype, axis_name).
 
   Returns:
@@ -61,15 +62,78 @@ def load_resnet(
   return module, variables
 
 
+def save_resnet(
+  path: str | os.PathLike[str], variables: Mapping[str, Any]
+) -> None:
+  """Writes a residual network's weights under torchvision's names.
+
+  Args:
+    path: the `.safetensors` file.
+    variables: "params" and "batch_stats" of a `ResNet`.
+  """
+  found = {}
+  for collection in ("params", "batch_stats"):
+    leaves = jax.tree_util.tree_leaves_with_path(variables[collection])
+    for where, leaf in leaves:
+      *layers, parameter = [step.key for step in where]
+      value = np.asarray(leaf)
+      if value.ndim == 4:
+        value = value.transpose(3, 2, 0, 1)
+      found[_their_name(layers, parameter)] = (
+        value.T if value.ndim == 2 else value
+      )
+  safetensors.save(path, found)
+
+
+def _their_name(layers: list[str], parameter: str) -> str:
+  leaf = {"kernel": "weight", "scale": "weight", "bias": "bias"}.get(
+    parameter, f"running_{parameter}"
+  )
+  *above, part = layers
+  if part == "head":
+    return f"fc.{leaf}"
+  kind, _, place = part.replace("norm", "bn").partition("_")
+  if place == "init":
+    return f"{kind}1.{leaf}"
+  match = _OURS.fullmatch(above[0])
+  at = f"layer{int(match[1]) + 1}.{match[2]}"
+  if place == "proj":
+    return f"{at}.downsample.{int(kind == 'bn')}.{leaf}"
+  return f"{at}.{kind}{int(place) + 1}.{leaf}"
+
+
+def resnet_like(params: Mapping[str, Any], **fields: Any) -> nn.Module:
+  """The residual network that parameters belong to.
+
+  Args:
+    params: of a `ResNet`.
+    **fields: further fields of the module (dtype, axis_name).
+
+  Returns:
+    The module.
+  """
+  names = [_OURS.fullmatch(name) for name in params]
+  stages = [int(match[1]) for match in names if match]
+  stem = params["conv_init"]["kernel"].shape
+  return ResNet(
+    num_classes=params["head"]["kernel"].shape[-1],
+    blocks=tuple(stages.count(i) for i in range(max(stages) + 1)),
+    width=stem[-1],
+    block=_block("conv_2" in params["stage_0_block_0"]),
+    large=stem[0] == 7,
+    **fields,
+  )
+
+
+def _block(third: bool):
+  """Whether blocks have a third convolution."""
+  return Bottleneck if third else BasicBlock
+
+
 def _module(tensors: Mapping[str, np.ndarray], path, fields) -> ResNet:
   for name in ("conv1.weight", "fc.weight", "layer1.0.conv1.weight"):
     if name not in tensors:
       raise UsageError(f"{path} is not a ResNet: it has no {name!r}")
-  if "layer1.0.conv3.weight" in tensors:
-    raise UsageError(
-      f"{path} is a ResNet of bottleneck blocks; basic blocks are read here "
-      "(resnet18, resnet34)"
-    )
   stem = tensors["conv1.weight"].shape
   if stem[2:] not in ((3, 3), (7, 7)):
     raise UsageError(f"{path} has a stem of {stem[2:]}, expected 3x3 or 7x7")
@@ -81,6 +145,7 @@ def _module(tensors: Mapping[str, np.ndarray], path, fields) -> ResNet:
     num_classes=tensors["fc.weight"].shape[0],
     blocks=blocks,
     width=stem[0],
+    block=_block("layer1.0.conv3.weight" in tensors),
     large=stem[2] == 7,
     **fields,
   )

@@ -22,3 +22,12 @@ from kd_jax.losses.ensembles import gibbs_cross_entropy as gibbs_cross_entropy
 from kd_jax.losses.label_noise import noisy_nll as noisy_nll
 from kd_jax.losses.link_prediction import l3_penalty as l3_penalty
 from kd_jax.losses.link_prediction import self_adversarial as self_adversarial
+from kd_jax.losses.relations import (
+  attention_mean_square as attention_mean_square,
+)
+from kd_jax.losses.relations import relational_angle as relational_angle
+from kd_jax.losses.relations import relational_distance as relational_distance
+from kd_jax.losses.relations import (
+  similarity_preserving as similarity_preserving,
+)
+from kd_jax.losses.relations import solution_flow as solution_flow

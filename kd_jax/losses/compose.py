@@ -33,6 +33,8 @@ def combine(
   Equation: L = sum_k w_k mean_i l_ki, with per-example weights
     sum_i w_ki l_ki / n ("count") or / sum_i w_ki ("weight"), i where it counts
   Source: the means of the papers' objectives, written for uneven masks
+  Checked: sums written out; terms and masks that fall unevenly on four devices,
+    with their gradients
 
   Args:
     terms: by name, one value per example (b,), or a scalar where the

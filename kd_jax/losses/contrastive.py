@@ -43,6 +43,8 @@ def nt_xent(
   Equation: l_i = mean over r in {i, i'} of
     log sum_{q != r} exp(u_r . u_q / T) - u_i . u_i' / T
   Source: Chen et al. 2020, arXiv 2002.05709, eq. 1
+  Checked: a loop over anchors in float64; identical embeddings, log(2n - 1);
+    numeric gradients; four devices and one
 
   Args:
     first: u_i, one view of each example.

@@ -42,6 +42,8 @@ def distillation_kl(
 
   Equation: l_i = T^2 * KL(softmax(zT_i / T) || softmax(zS_i / T))
   Source: Hinton, Vinyals and Dean 2015, arXiv 1503.02531, section 2
+  Checked: a loop in float64; the limits of hot and of equal logits; the
+    gradient in closed form
 
   Args:
     student_logits: zS, finite.
@@ -85,6 +87,7 @@ def feature_regression(
   Equation: l_i = w_i * mean_k (fS_ik - fT_ik)^2
   Source: Tang et al. 2023 (ICCV), arXiv 2307.11469, weighted feature alignment;
     w = 1 is the hint of Romero et al. 2015, arXiv 1412.6550, eq. 3
+  Checked: a loop in float64; numeric gradients
 
   Args:
     student: fS, of any shape after the first axis.
@@ -128,6 +131,8 @@ def attention_transfer(
     a = vec(mean_c f_hwc^2)
   Source: Zagoruyko and Komodakis 2017, arXiv 1612.03928, eq. 2 with p = 2,
     for one pair of maps and without its factor beta / 2
+  Checked: a loop in float64; numeric gradients; maps that are equal, scaled, or
+    far apart
 
   Args:
     student_map: fS; the two may have different numbers of channels.
@@ -181,6 +186,7 @@ def disagreement_weights(
     d_i = || zS_i - zT_i + 1e-6 ||_2
   Source: Tang et al. 2023 (ICCV), arXiv 2307.11469, weighted feature alignment;
     the other two kinds for comparison
+  Checked: a loop in float64 for each kind; equal logits
 
   Args:
     student_logits: zS.

@@ -30,6 +30,7 @@ def gibbs_cross_entropy(
   Equation: l_i = -1/K sum_k sum_c t_kic log p_kic,
     t_ki = (1 - e_ki) onehot(y_i) + e_ki / C
   Source: Wenzel et al. 2020, arXiv 2006.13570, eq. 8
+  Checked: optax's cross-entropy, member by member; a loop with smoothing
 
   Args:
     logits: z of each member.
@@ -67,6 +68,7 @@ def ensemble_cross_entropy(
 
   Equation: l_i = -log 1/K sum_k p_ki(y_i)
   Source: Wenzel et al. 2020, arXiv 2006.13570, eq. 9
+  Checked: optax's and NumPy's cross-entropy of the mean probability
 
   Args:
     logits: z of each member.
@@ -97,6 +99,7 @@ def brier(
   Equation: l_i = sum_c (p_ic - onehot(y_i)_c)^2
   Source: Brier 1950, Verification of Forecasts Expressed in Terms of
     Probability
+  Checked: a loop in float64
 
   Args:
     probabilities: p; rows add up to 1 (not checked).

@@ -28,6 +28,8 @@ def noisy_nll(
   Equation: l_i = -log (softmax(z_i) Q)_{y_i}
   Source: Chen et al. 2021 (CVPR), Learning Student Networks in the Wild; the
     forward correction of Patrini et al. 2017, arXiv 1609.03683, theorem 2
+  Checked: a loop in float64; optax's cross-entropy (identity); a uniform
+    transition; numeric gradients
 
   Args:
     logits: z, for the true class.

@@ -30,6 +30,8 @@ def self_adversarial(
     logistic function, p_i = softmax(a S_i1 .. a S_in), a constant
   Source: Sun et al. 2019 (RotatE), arXiv 1902.10197, self-adversarial negative
     sampling; rho as in their code
+  Checked: its equation in NumPy; equal weights without temperature; negatives
+    left out
 
   Args:
     positive: S_i, scores of true links, margin included.
@@ -82,6 +84,7 @@ def l3_penalty(
   Source: Sun et al. 2019 (RotatE), arXiv 1902.10197, the penalty of their
     DistMult and ComplEx; Lacroix et al. 2018 (N3), arXiv 1806.07297, take the
     modulus of complex numbers instead
+  Checked: its equation in NumPy
 
   Args:
     rows: embeddings.

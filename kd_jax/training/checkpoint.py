@@ -108,6 +108,7 @@ def write(path: pathlib.Path, tree: PyTree, about: Mapping[str, Any]) -> None:
   about = {
     **about,
     "checksums": {k: _checksum(v) for k, v in leaves.items()},
+    "shapes": {k: [v.shape, str(v.dtype)] for k, v in leaves.items()},
     # Orbax does not save an array without elements.
     "empty": {
       k: [v.shape, str(v.dtype)] for k, v in leaves.items() if not v.size
@@ -347,6 +348,27 @@ class Shelf:
       UsageError: as `read`.
     """
     return accel.tree_from_first(lambda: read(self.products / key, like), like)
+
+  def shapes(self, key: str) -> PyTree:
+    """What a product that is a tree of dicts looks like.
+
+    Args:
+      key: the phase's key.
+
+    Returns:
+      Shapes in the tree's structure, for `product`.
+
+    Raises:
+      UsageError: as `read_about`.
+    """
+    tree: dict[str, Any] = {}
+    for name, (shape, dtype) in self.about(key)["shapes"].items():
+      *parents, last = name.split(".")
+      inner = tree
+      for parent in parents:
+        inner = inner.setdefault(parent, {})
+      inner[last] = jax.ShapeDtypeStruct(tuple(shape), jax.numpy.dtype(dtype))
+    return tree
 
   def about(self, key: str) -> dict[str, Any]:
     """What was said of a finished phase's product: its metrics and clocks.

@@ -5,7 +5,9 @@ one to the bit: first what is due between steps (the epoch function), then the
 steps, then the row of metrics, the evaluation and the checkpoint that are due.
 """
 
+import contextlib
 import dataclasses
+import pathlib
 import signal
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -39,6 +41,7 @@ class Session:
     mode: how steps are lifted.
     observer: told of ("phase" | "step" | "saving" | "saved" | "product", step).
     stop: the signal that asked the run to stop, 0 if none did.
+    profile: a folder for traces, or None.
   """
 
   shelf: Shelf
@@ -50,6 +53,7 @@ class Session:
   mode: accel.Mode = "auto"
   observer: Callable[[str, int], None] = lambda event, step: None
   stop: int = 0
+  profile: pathlib.Path | None = None
 
   def compile(
     self,
@@ -142,16 +146,29 @@ class PhaseLoop:
     state = accel.place(state, split=self.split)
     session.reporter.begin(self.title, phase.steps, step)
     session.observer("phase", step)
+    stretch = 0
     while step < phase.steps:
       if phase.epoch and step % phase.epoch.every == 0:
         state = self._epoch(state, step)
       ahead = self._next_stop(step)
-      state = self._steps(state, step, ahead - step)
-      step = ahead
+      with self._traced(stretch, ahead):
+        state = self._steps(state, step, ahead - step)
+      step, stretch = ahead, stretch + 1
       self._after(state, step)
     if phase.epoch and phase.epoch.last:
       state = self._epoch(state, step)
     return state
+
+  def _traced(self, stretch: int, ahead: int) -> Any:
+    """A trace of the phase's second stretch, or of the only one it has.
+
+    The first one compiles.
+    """
+    folder = self.session.profile
+    wanted = stretch == (0 if ahead == self.phase.steps and not stretch else 1)
+    if folder is None or not wanted:
+      return contextlib.nullcontext()
+    return jax.profiler.trace(str(folder / self.phase.key))
 
   def _cadences(self) -> list[int]:
     config = self.session.config

@@ -120,6 +120,7 @@ def execute(
   programs: dict[Any, Any] | None = None,
   mode: accel.Mode = "auto",
   tensorboard: bool = False,
+  profile: bool = False,
   observer: Callable[[str, int], None] = lambda event, step: None,
 ) -> dict[str, Any]:
   """Runs what is not finished of a run's phases.
@@ -133,6 +134,7 @@ def execute(
       alone.
     mode: how steps are lifted.
     tensorboard: whether to write event files too.
+    profile: whether to leave a trace of some steps of each phase.
     observer: told of what happens, for tests that stop a run at a point.
 
   Returns:
@@ -152,6 +154,7 @@ def execute(
     programs={} if programs is None else programs,
     mode=mode,
     observer=observer,
+    profile=workdir / "profile" if profile and accel.is_first() else None,
   )
   position = _position(session, phases)
   products: dict[str, PyTree] = {}
@@ -219,6 +222,12 @@ def _run_phase(phase, products, session, title, position):
 
 def _run_whole(phase, products, session, title, seed):
   session.reporter.begin(title, phase.steps, 0)
+  if phase.host:
+    with session.clock.on("train"):
+      product, values = phase.run(products, phase.data, seed)
+    session.clock.steps += phase.steps
+    session.clock.examples += phase.steps
+    return jax.device_get(product), dict(values)
   data = accel.place(phase.data) if phase.data is not None else None
   products, seed = _everywhere((products, seed))
   run = _once(session, f"{phase.key}/run", phase.run, products, data, seed)
@@ -267,7 +276,9 @@ def _finish(phase, product, values, session) -> None:
 def _stored(phase, products, session) -> PyTree:
   """A finished phase's product, checked against what it should look like."""
   seed = np.uint32(session.config.seed)
-  if isinstance(phase, WholeRun):
+  if isinstance(phase, WholeRun) and phase.host:
+    like = session.shelf.shapes(phase.key)
+  elif isinstance(phase, WholeRun):
     like = jax.eval_shape(phase.run, products, phase.data, seed)[0]
   else:
     like = jax.eval_shape(

@@ -8,7 +8,9 @@ from kd_jax.methods.kd3.config import (
   DataConfig,
   LossConfig,
   NetConfig,
+  OptimConfig,
   SelectConfig,
+  TeacherConfig,
 )
 
 # A student of plain distillation: predictions, a head of its own.
@@ -22,7 +24,7 @@ _ONCE = {"select.repeat": False}
 # What each arm changes; the descriptions are in the method's record.
 CHANGES: dict[str, dict[str, Any]] = {
   "kd3": {},
-  "kd_original": {**_KL, "select.rule": "none"},
+  "kd_original": {**_KL, "select.rule": "none", "data.crop": False},
   "kd_all": {**_KL, "select.rule": "none"},
   "kd_random": {**_KL, **_ONCE, "select.rule": "random"},
   "kd_selected": _KL,
@@ -36,7 +38,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "loss.noisy_weight": 1.0,
     "optim.drops": (0.4, 0.8),
   },
-  "features_all": {
+  "dafl": {**_KL, "loss.kl_temperature": 1.0, "select.rule": "none"},
+  "simkd": {
     "select.rule": "none",
     "loss.weighting": "none",
     "loss.mix": "none",
@@ -80,6 +83,48 @@ def _set(config, path, value):
   return dataclasses.replace(config, **{head: inner})
 
 
+# The released code's normalisation of both CIFARs, and its augmentation.
+_COLOUR = DataConfig(
+  mean=(0.5071, 0.4867, 0.4408),
+  std=(0.2675, 0.2565, 0.2761),
+  max_shift=4,
+  flip=True,
+  crop=True,
+)
+
+
+def _paper(original: str, student: str, **data: Any) -> Config:
+  """The published experiment: ResNet-34 on `original`, ImageNet as the web.
+
+  An epoch of the paper is one pass over what is selected; here one has as many
+  steps as 600,000 images, the size of its predecessors' webs.
+  """
+  data = {"original": original, "web": "imagenet32", **data}
+  return Config(
+    arms=(
+      "kd_random",
+      "kd_all",
+      "dfnd",
+      "dafl",
+      "simkd",
+      "kd3",
+      "kd_original",
+    ),
+    data=dataclasses.replace(_COLOUR, val_images=5000, **data),
+    teacher=TeacherConfig("resnet34"),
+    student=NetConfig(student),
+    select=SelectConfig(count=600_000),
+    teacher_steps=240 * 50_000 // 1024,
+    teacher_optim=OptimConfig(0.1),
+    epochs=240,
+    epoch_steps=586,
+    optim=OptimConfig(0.05),
+    batch_size=1024,
+    score_batch_size=1024,
+    dtype="bfloat16",
+  )
+
+
 PRESETS = {
   # Seconds; what the tests run.
   "tiny": Config(
@@ -92,7 +137,7 @@ PRESETS = {
       quota=60,
       halves=0,
     ),
-    teacher=NetConfig(widths=(8, 16, 16)),
+    teacher=TeacherConfig(widths=(8, 16, 16)),
     student=NetConfig(widths=(4, 8, 8)),
     select=SelectConfig(count=100),
     loss=LossConfig(embedding=16),
@@ -113,4 +158,71 @@ PRESETS = {
     own_rates=(("kd_all", 0.3), ("kd_original", 0.3), ("no_mix", 1.0)),
     epochs=40,
   ),
+  # The claim on colour images, for an accelerator: CIFAR-10's classes, and
+  # Tiny-ImageNet at 32x32 as the web.
+  "medium": Config(
+    arms=(
+      "kd_random",
+      "kd_all",
+      "dfnd",
+      "dafl",
+      "no_selection",
+      "simkd",
+      "kd3",
+      "kd_original",
+    ),
+    data=dataclasses.replace(
+      _COLOUR, original="cifar10", web="tiny_imagenet", val_images=5000
+    ),
+    teacher=TeacherConfig("resnet18"),
+    student=NetConfig("resnet18_half"),
+    select=SelectConfig(count=30_000),
+    teacher_steps=8000,
+    teacher_optim=OptimConfig(0.1, schedule="cosine"),
+    epochs=40,
+    epoch_steps=200,
+    optim=OptimConfig(0.05),
+    batch_size=256,
+    score_batch_size=1024,
+    dtype="bfloat16",
+  ),
+  # One's own teacher and images: --teacher FILE --data.web FOLDER.
+  "own": Config(
+    arms=("kd_all", "kd3"),
+    data=dataclasses.replace(
+      _COLOUR,
+      original="",
+      mean=(0.485, 0.456, 0.406),
+      std=(0.229, 0.224, 0.225),
+    ),
+    student=NetConfig("resnet18"),
+    epochs=40,
+    epoch_steps=200,
+    optim=OptimConfig(0.05),
+    batch_size=128,
+    score_batch_size=256,
+  ),
+  **{
+    f"paper{suffix}": _paper(original, student, **data)
+    for suffix, original, student, data in (
+      ("", "cifar10", "resnet18", {}),
+      ("_cifar100", "cifar100", "resnet18", {}),
+      (
+        "_cinic10",
+        "cinic10",
+        "resnet18",
+        {"mean": (0.4789, 0.4723, 0.4305), "std": (0.2421, 0.2383, 0.2587)},
+      ),
+      (
+        "_tiny_imagenet",
+        "tiny_imagenet",
+        "resnet18",
+        {
+          "mean": (0.4914, 0.4822, 0.4465),
+          "std": (0.2023, 0.1994, 0.201),
+          "web": "imagenet64",
+        },
+      ),
+    )
+  },
 }

@@ -15,8 +15,7 @@ from kd_jax import experiment, flops
 from kd_jax.datasets import pipeline
 from kd_jax.methods.kd3 import model, selection, state, steps
 from kd_jax.methods.kd3.arms import PRESETS
-from kd_jax.methods.kd3.config import Config, NetConfig
-from kd_jax.methods.kd3.train import fused
+from kd_jax.methods.kd3.config import Config, NetConfig, TeacherConfig
 
 SMALL = PRESETS["small"]
 CLASSES = 10
@@ -25,7 +24,7 @@ IMAGES = 1024
 
 def _resnet(batch_size):
   return Config(
-    teacher=NetConfig("resnet34"),
+    teacher=TeacherConfig("resnet34"),
     student=NetConfig("resnet18"),
     batch_size=batch_size,
   )
@@ -71,9 +70,24 @@ def train_case(config: Config, shape: tuple[int, ...]) -> experiment.Phase:
     step=pipeline.from_columns(step, config.batch_size, draw=selection.draw),
     steps=1,
     data=_columns(shape),
-    fused=fused(),
+    fused=_many_at_once(),
     batch_size=config.batch_size,
   )
+
+
+def _many_at_once():
+  """Whether to time fused steps.
+
+  Of residual networks they are a minute on a CPU, where a dispatch costs
+  nothing beside a step.
+  """
+  return jax.default_backend() != "cpu"
+
+
+def _student_in_torch(run, config, shape):
+  from kd_jax.methods.kd3 import plain_student
+
+  return getattr(plain_student, run)(config, shape, CLASSES, IMAGES)
 
 
 def select_case(config: Config, shape: tuple[int, ...]) -> experiment.Phase:
@@ -160,16 +174,52 @@ def _case(
   config: Config,
   shape: tuple[int, ...],
 ) -> experiment.Case:
+  # The peer computes in float32, whole batches at once.
+  plain = config.dtype == "float32" and config.microbatches == 1
+  run = {train_case: "training", select_case: "selecting"}.get(make)
+  run = run if plain else None
+  beside = functools.partial(_student_in_torch, run, config, shape)
+  peers = (experiment.Peer("plain PyTorch", beside),) if run else ()
   return experiment.Case(
     name=name,
     make=functools.partial(make, config, shape),
     flops=functools.partial(count, config, shape),
+    dtype=config.dtype,
+    peers=peers,
   )
+
+
+def _paper(dtype: str) -> experiment.Case:
+  """The paper's batch and networks."""
+  config = dataclasses.replace(_resnet(1024), dtype=dtype)
+  case = _case(
+    f"kd3 step, ResNet-34 to ResNet-18, 32x32, batch 1024, {dtype}",
+    train_case,
+    train_flops,
+    config,
+    (32, 32, 3),
+  )
+  # The peer is written for the CPU.
+  return dataclasses.replace(case, accelerator=True, peers=())
 
 
 CASES = (
   _case(
     "kd3 step, small CNNs, 14x14", train_case, train_flops, SMALL, (14, 14, 1)
+  ),
+  _case(
+    "kd3 step, small CNNs, 14x14, bfloat16",
+    train_case,
+    train_flops,
+    dataclasses.replace(SMALL, dtype="bfloat16"),
+    (14, 14, 1),
+  ),
+  _case(
+    "kd3 step, small CNNs, 14x14, 4 microbatches",
+    train_case,
+    train_flops,
+    dataclasses.replace(SMALL, microbatches=4),
+    (14, 14, 1),
   ),
   _case(
     "kd3 selection, small CNNs, 14x14",
@@ -185,14 +235,6 @@ CASES = (
     _resnet(8),
     (32, 32, 3),
   ),
-  dataclasses.replace(
-    _case(
-      "kd3 step, ResNet-34 to ResNet-18, 32x32, batch 1024 (the paper's)",
-      train_case,
-      train_flops,
-      _resnet(1024),
-      (32, 32, 3),
-    ),
-    accelerator=True,
-  ),
+  _paper("float32"),
+  _paper("bfloat16"),
 )

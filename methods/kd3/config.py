@@ -22,7 +22,8 @@ class DataConfig:
 
   Attributes:
     original: the original task, labelled: a data set's name, a folder or an
-      `.npz`. "digits_0_4" is the embedded one, five digits of MNIST-5k.
+      `.npz`. "digits_0_4" is the embedded one, five digits of MNIST-5k; "" is
+      none, beside a teacher of one's own.
     web: the web images, labels not needed, likewise. "shifted_digits" is the
       embedded one, and goes with "digits_0_4" only.
     train_images: embedded: original images that the teacher learns from.
@@ -37,8 +38,14 @@ class DataConfig:
     mean: subtracted from pixels in [0, 1]; one number, or one per channel.
     std: what they are divided by then; likewise.
     max_shift: training images are shifted at random by up to so many pixels.
-    flip: whether they are mirrored at random too. (The paper crops and resizes
-      its web images at random, and mirrors them.)
+    flip: whether they are mirrored at random too.
+    crop: whether web images are cut out and resized at random, as the paper
+      does (area .08 to 1, aspect 3/4 to 4/3), rather than shifted.
+    streamed: web images stay on the host, and go to the devices batch by batch:
+      "auto" does so if they take more than 40 % of a device's memory (4 GB on a
+      CPU), "always" or "never". Selections and bits are the same.
+    image_size: height and width that a folder of web images is resized to if
+      there are no original images; 0 takes the size of its first one.
   """
 
   original: str = "digits_0_4"
@@ -54,6 +61,9 @@ class DataConfig:
   std: tuple[float, ...] = (0.28,)
   max_shift: int = 1
   flip: bool = False
+  crop: bool = False
+  streamed: str = "auto"
+  image_size: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +80,19 @@ class NetConfig:
   name: str = "small_cnn"
   widths: tuple[int, ...] = (32, 64, 64)
   strides: tuple[int, ...] = (2, 2, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherConfig(NetConfig):
+  """The teacher.
+
+  Attributes:
+    file: a `.safetensors` file with the weights of a ResNet, as torchvision and
+      timm name them: a teacher that one already has, of which nothing is
+      trained ("name" and the others are not read then). "" trains one.
+  """
+
+  file: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +170,23 @@ class LossConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class GeneratorConfig:
+  """The generator of DAFL.
+
+  Attributes:
+    latent: length of the noise; DAFL's is 100.
+    balance_weight: of the entropy of the mean prediction; DAFL's is 5.
+    activation_weight: of the teacher's activity; DAFL's is 0.1.
+    learning_rate: Adam's.
+  """
+
+  latent: int = 100
+  balance_weight: float = 5.0
+  activation_weight: float = 0.1
+  learning_rate: float = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
 class OptimConfig:
   """SGD with momentum, and its learning rate over time.
 
@@ -176,6 +216,7 @@ class Config(experiment.NetworkConfig):
     student: the student's network.
     select: which web images an epoch trains on.
     loss: what the student minimises.
+    generator: what makes DAFL's images.
     teacher_steps: the teacher's training steps.
     teacher_optim: the teacher's optimizer.
     epochs: selections, and the length of every schedule; the paper's is 240.
@@ -192,10 +233,11 @@ class Config(experiment.NetworkConfig):
 
   arms: tuple[str, ...] = ("kd_all", "kd_random", "kd3", "kd_original")
   data: DataConfig = DataConfig()
-  teacher: NetConfig = NetConfig()
+  teacher: TeacherConfig = TeacherConfig()
   student: NetConfig = NetConfig(widths=(8, 16, 16))
   select: SelectConfig = SelectConfig()
   loss: LossConfig = LossConfig()
+  generator: GeneratorConfig = GeneratorConfig()
   teacher_steps: int = 500
   teacher_optim: OptimConfig = OptimConfig(0.1, schedule="cosine")
   epochs: int = 20

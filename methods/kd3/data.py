@@ -33,9 +33,11 @@ class Tables:
   """Columns of images (uint8, (n, h, w, c)) and what is known of them.
 
   Attributes:
-    train: "image" and "label", what the teacher learns from.
+    train: "image" and "label", what the teacher learns from; without original
+      images, "image" of the web.
     val: the same, for choosing settings.
-    test: the same; and "shifted", the images in a web style, if we made them.
+    test: the same; without original images, "image" of the web that nobody
+      learns from; and "shifted", the images in a web style, if we made them.
     web: "image"; and "relevant" (bool) if we made them.
     classes: how many labels there are.
     quota: irrelevant images to keep per class; 0 keeps the web as it is.
@@ -76,12 +78,15 @@ def load(
   """
   if unknown := sorted(set(data) - {"original", "web"}):
     raise UsageError(f"kd3 takes data for original and web, not {unknown[0]}")
-  if len(data) == 1:
-    raise UsageError("kd3 takes your own data for both original and web")
   original = data.get("original", config.original)
+  alone = isinstance(original, str) and not original
+  if set(data) == {"original"} or (set(data) == {"web"} and not alone):
+    raise UsageError("kd3 takes your own data for both original and web")
   if isinstance(original, str) and original == "digits_0_4":
     digits = sources.load("mnist_5k", "all", say=say)
     found = digits_and_web(digits["image"], digits["label"], config, seed)
+  elif alone:
+    found = _web_alone(data.get("web", config.web), config, seed, say)
   else:
     found = _own(original, data.get("web", config.web), config, seed, say)
   size = found.train["image"].shape[1:3]
@@ -104,11 +109,14 @@ def files(config: Config) -> dict[str, str]:
   """
   given = {"original": config.data.original, "web": config.data.web}
   embedded = ("digits_0_4", "shifted_digits")
-  return {
+  found = {
     f"data.{role}": spec
     for role, spec in given.items()
-    if spec not in embedded and sources.is_path(spec)
+    if spec and spec not in embedded and sources.is_path(spec)
   }
+  if config.teacher.file:
+    found["teacher.file"] = config.teacher.file
+  return found
 
 
 def _own(original, web, config, seed, say) -> Tables:
@@ -124,11 +132,7 @@ def _own(original, web, config, seed, say) -> Tables:
         f"images {train['image'].shape[1:]}: height, width and channels must "
         "be the same"
       )
-  if len(config.mean) not in (1, train["image"].shape[-1]):
-    raise UsageError(
-      f"data.mean has {len(config.mean)} numbers, the images "
-      f"{train['image'].shape[-1]} channels"
-    )
+  _check_channels(config, train["image"])
   order = np.random.default_rng([seed, 0]).permutation(len(train["label"]))
   cut = max(1, min(config.val_images, len(order) // 5))
   return Tables(
@@ -138,6 +142,35 @@ def _own(original, web, config, seed, say) -> Tables:
     web={"image": pool["image"]},
     classes=classes,
   )
+
+
+def _web_alone(web, config, seed, say) -> Tables:
+  """No original images: what is measured is agreement, on held-out web images.
+
+  Every tenth image of a random order is for that, at most 5,000.
+  """
+  size = config.image_size or None
+  pool = sources.load(web, "all", labelled=False, image_size=size, say=say)
+  image = pool["image"]
+  _check_channels(config, image)
+  order = np.random.default_rng([seed, 0]).permutation(len(image))
+  held = min(5000, len(order) // 10)
+  if held < 2:
+    raise UsageError(
+      f"the web has {len(order)} images, expected 20 or more: every tenth is "
+      "held out"
+    )
+  test = {"image": image[np.sort(order[:held])]}
+  rest = {"image": image[np.sort(order[held:])]}
+  return Tables(train=rest, val=test, test=test, web=rest, classes=0)
+
+
+def _check_channels(config, image) -> None:
+  if len(config.mean) not in (1, image.shape[-1]):
+    raise UsageError(
+      f"data.mean has {len(config.mean)} numbers, the images "
+      f"{image.shape[-1]} channels"
+    )
 
 
 def _take(columns: Columns, rows: np.ndarray) -> Columns:

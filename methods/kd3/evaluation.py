@@ -23,7 +23,8 @@ def make_eval_step(
   name, where there is one. For either: the accuracy; the "distance" of pooled
   features to those of the clean images, 1 - cosine; and the "change", the
   Euclidean distance over the spread of the clean features about their mean, so
-  that shrinking all features does not pass for invariance.
+  that shrinking all features does not pass for invariance. Without a "label"
+  there is no accuracy, and the agreement with the teacher tells.
 
   Args:
     config: an arm's configuration.
@@ -35,19 +36,20 @@ def make_eval_step(
   """
 
   def eval_step(product, batch, *, axis_name=None):
-    where, label = batch["where"], batch["label"]
+    where, label = batch["where"], batch.get("label")
     x = inputs.prepare(config.data, batch["image"])
     clean = predict(config, product, x)
     teacher = product.get("teacher", product)
     agreed = model.teacher_predict(config, teacher, x).logits.argmax(-1)
-    found = {
-      "accuracy": metrics.accuracy(clean.logits, label, where),
-      "agreement": metrics.accuracy(clean.logits, agreed, where),
-    }
+    found = {"agreement": metrics.accuracy(clean.logits, agreed, where)}
+    if label is not None:
+      found["accuracy"] = metrics.accuracy(clean.logits, label, where)
     others = _others(config, x, batch, axis_name) if shifts else {}
     for name, other in others.items():
       seen = predict(config, product, other)
-      found[f"{name}_accuracy"] = metrics.accuracy(seen.logits, label, where)
+      if label is not None:
+        right = metrics.accuracy(seen.logits, label, where)
+        found[f"{name}_accuracy"] = right
       moved = _moved(clean.pooled, seen.pooled, where, axis_name)
       found |= {f"{name}_{k}": v for k, v in moved.items()}
     return accel.sum(found, axis_name)

@@ -46,10 +46,12 @@ def perturb(
     data: says how.
 
   Returns:
-    The images, shifted and, if wanted, mirrored.
+    The images, shifted or cropped and, if wanted, mirrored.
   """
   keys = row_keys(key, place)
-  if data.max_shift:
+  if data.crop:
+    x = augment.per_row(augment.random_resized_crop)(keys, x)
+  elif data.max_shift:
     x = augment.per_row(augment.random_shift)(keys, x, data.max_shift)
   if data.flip:
     keys = row_keys(jax.random.fold_in(key, 1), place)

@@ -249,9 +249,25 @@ def teacher_predict(
 
 def teacher_features(config, teacher, x) -> backbones.Features:
   """fT, gT and zT, in evaluation mode."""
-  classes = teacher["params"]["head"]["kernel"].shape[-1]
-  module = network(config.teacher, classes, dtype=config.dtype)
+  module = teacher_network(config, teacher)
   return module.apply(teacher, x, train=False)
+
+
+def teacher_network(config: Config, teacher: Variables) -> nn.Module:
+  """The teacher's network: the configured one, or that of its own weights.
+
+  Args:
+    config: says which.
+    teacher: its variables.
+
+  Returns:
+    The module.
+  """
+  if config.teacher.file:
+    dtype = jnp.dtype(config.dtype)
+    return backbones.resnet_like(teacher["params"], dtype=dtype)
+  classes = teacher["params"]["head"]["kernel"].shape[-1]
+  return network(config.teacher, classes, dtype=config.dtype)
 
 
 def student_module(
@@ -293,7 +309,7 @@ def student_predict(
   found = module.apply(student, x, train=False)
   if config.loss.classifier == "own":
     return Prediction(found.pooled, found.logits)
-  size = map_size(config, x)
+  size = map_size(config, teacher, x)
   projected = module.apply(
     student, found.feature_map, size, train=False, method="project"
   )
@@ -301,9 +317,20 @@ def student_predict(
   return Prediction(found.pooled, logits)
 
 
-def map_size(config: Config, x: Float[Array, "b h w c"]) -> tuple[int, int]:
-  """The height and width of fT for such images, without computing it."""
-  module = network(config.teacher, 1)
+def map_size(
+  config: Config, teacher: Variables, x: Float[Array, "b h w c"]
+) -> tuple[int, int]:
+  """The height and width of fT for such images, without computing it.
+
+  Args:
+    config: the teacher's network.
+    teacher: its variables; unless they are of a file, no more than its head.
+    x: images.
+
+  Returns:
+    Height and width.
+  """
+  module = teacher_network(config, teacher)
   shape = jax.eval_shape(
     lambda x: module.init_with_output(jax.random.key(0), x, train=False)[0], x
   )

@@ -22,7 +22,10 @@ def plots(run: Any) -> dict[str, Any]:
     Figures by file stem: "arms", and "selection" and "kept_and_thrown" if the
     method itself was among the arms and selected anything.
   """
-  found = {"arms": arms(run.metrics, ("teacher", *run.config.arms))}
+  names = ("teacher", *run.config.arms)
+  if run.config.teacher.file:  # A given teacher is not evaluated anew.
+    names = run.config.arms
+  found = {"arms": arms(run.metrics, names)}
   rows = [
     row for row in run.rows() if row["kind"] == "epoch" and row["arm"] == "kd3"
   ]
@@ -47,18 +50,22 @@ def arms(metrics: Mapping[str, float], names: Sequence[str]) -> Any:
   Returns:
     The figure.
   """
-  figure = report.new_figure(1.5 + 1.1 * len(names), 4)
+  figure = report.new_figure(max(6.0, 1.5 + 1.1 * len(names)), 4)
   axes = figure.subplots()
   kinds = {
     "test images": "test_accuracy",
     "in another image's style": "test_styled_accuracy",
     "in the web's style": "test_shifted_accuracy",
+    # What is measured without original images.
+    "as the teacher": "test_agreement",
   }
   kinds = {
     label: metric
     for label, metric in kinds.items()
     if f"{names[0]}.{metric}" in metrics
   }
+  if len(kinds) > 1:
+    kinds.pop("as the teacher")
   width = 0.8 / len(kinds)
   lowest = 1.0
   for i, (label, metric) in enumerate(kinds.items()):
@@ -67,7 +74,7 @@ def arms(metrics: Mapping[str, float], names: Sequence[str]) -> Any:
     axes.bar(np.arange(len(names)) + i * width, heights, width, label=label)
   axes.set_xticks(np.arange(len(names)) + 0.4 - width / 2, names, rotation=20)
   axes.set_ylim(max(0.0, lowest - 0.1), 1.0)
-  axes.set_ylabel("accuracy")
+  axes.set_ylabel("share of images")
   axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(kinds))
   return figure
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from kd_jax.datasets import pipeline
+from kd_jax.datasets import hosted, pipeline
 from kd_jax.methods.kd3 import inputs, model
 from kd_jax.methods.kd3.config import (
   ALPHA_CUT,
@@ -265,7 +265,7 @@ def _score_batch(config):
   def score_batch(carried, batch, *, axis_name=None):
     del axis_name  # Rows are scored one by one.
     state, columns, weight = carried
-    images = jnp.asarray(columns["image"])[batch["web"]]
+    images = hosted.rows(columns["image"], batch["web"])
     x = inputs.prepare(config.data, images)
     if config.select.augment:
       key = step_key(state, SCORING)

@@ -35,6 +35,7 @@ class StudentState(states.State):
     since: the step at which they were.
     history: by epoch, "selected" (how many) and "relevant" (their share); -1
       where nothing was selected anew.
+    image: height, width and channels of made images; none are made if empty.
   """
 
   teacher: PyTree
@@ -45,6 +46,7 @@ class StudentState(states.State):
   front: Int[Array, ""]
   since: Int[Array, ""]
   history: dict[str, Float[Array, "t"]]
+  image: tuple[int, ...] = struct.field(pytree_node=False, default=())
 
   def variables(self) -> dict[str, PyTree]:
     """What `model.student_predict` takes."""

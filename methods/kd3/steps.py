@@ -79,7 +79,7 @@ def forward(
   loss, where = config.loss, batch.get("where")
   x = inputs.drawn(config, key, batch)
   mixed = _mixed(config, key, x, batch, axis_name)
-  size = model.map_size(config, x)
+  size = model.map_size(config, state.teacher, x)
   module = model.student_module(config, state.teacher, axis_name)
 
   def passes(student):

@@ -1,5 +1,6 @@
 """The teacher's step."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,9 @@ def make_teacher_step(
   Returns:
     `train_step(state, batch, *, axis_name=None) -> (state, metrics)`.
   """
+  # The web's images are cropped, not the teacher's own.
+  plain = dataclasses.replace(config.data, crop=False)
+  config = dataclasses.replace(config, data=plain)
 
   def forward(params, state, batch, key, *, axis_name=None):
     x = inputs.drawn(config, key, batch)

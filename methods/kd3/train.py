@@ -1,18 +1,21 @@
 """KD^3 as phases: a teacher, the web it is asked about, a student per arm."""
 
+import dataclasses
 import functools
 import math
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from kd_jax import experiment
-from kd_jax.datasets import pipeline
+from kd_jax import backbones, experiment
+from kd_jax.datasets import hosted, pipeline
 from kd_jax.errors import UsageError
-from kd_jax.methods.kd3 import data as tables
 from kd_jax.methods.kd3 import (
+  dafl,
   evaluation,
   inputs,
   model,
@@ -21,6 +24,7 @@ from kd_jax.methods.kd3 import (
   steps,
   web,
 )
+from kd_jax.methods.kd3 import data as tables
 from kd_jax.methods.kd3.arms import CHANGES, of_arm
 from kd_jax.methods.kd3.config import Config
 from kd_jax.methods.kd3.teacher import make_teacher_step
@@ -55,14 +59,75 @@ def phases(
       )
   for arm in config.arms:
     check(of_arm(config, arm))
+  if not config.data.original and "original" not in data:
+    _check_alone(config, data)
   found = tables.load(config.data, config.seed, data, say)
-  shared = [teacher_phase(config, found), web_phase(config, found)]
+  found = _hosted(config, found)
+  given = bool(config.teacher.file)
+  first = given_teacher if given else teacher_phase
+  shared = [first(config, found), web_phase(config, found)]
   return shared + [student_phase(config, arm, found) for arm in config.arms]
 
 
-def fused() -> bool:
-  """Whether steps may be fused: convolutions in a loop are slow on a CPU."""
-  return jax.default_backend() != "cpu"
+def _hosted(config: Config, found: tables.Tables) -> tables.Tables:
+  """Leaves the web on the host if it is too large for a device."""
+  image, how = found.web["image"], config.data.streamed
+  if how == "never" or (how == "auto" and hosted.fits(image.nbytes)):
+    return found
+  if found.quota:
+    raise UsageError(
+      "data.streamed is always: the embedded web is not streamed"
+    )
+  web = {**found.web, "image": hosted.Hosted(image)}
+  return dataclasses.replace(found, web=web)
+
+
+def _check_alone(config: Config, data: Mapping[str, Any]) -> None:
+  """Without original images there is a teacher, and no arm needs them."""
+  if not config.teacher.file:
+    raise UsageError(
+      "there are no original images to train a teacher on: give --teacher FILE "
+      "(a .safetensors file) or --data.original"
+    )
+  if config.data.web == "shifted_digits" and "web" not in data:
+    raise UsageError("there are no web images: give --data.web FOLDER")
+  if "kd_original" in config.arms:
+    raise UsageError("the arm kd_original needs --data.original")
+
+
+def given_teacher(config: Config, found: tables.Tables) -> experiment.WholeRun:
+  """A teacher that one already has.
+
+  Args:
+    config: the method's configuration.
+    found: the data, whose images it must take.
+
+  Returns:
+    The phase; its product is the teacher's "params" and "batch_stats".
+
+  Raises:
+    UsageError: if the file cannot be used, or is for other classes or channels.
+  """
+  path = config.teacher.file
+  _, variables = backbones.load_resnet(os.path.expanduser(path))
+  kernels = variables["params"]
+  classes = kernels["head"]["kernel"].shape[-1]
+  channels = kernels["conv_init"]["kernel"].shape[2]
+  if found.classes and found.classes != classes:
+    raise UsageError(
+      f"{path} tells {classes} classes apart, the original images have "
+      f"{found.classes}"
+    )
+  if channels != found.web["image"].shape[-1]:
+    raise UsageError(
+      f"{path} takes images of {channels} channels, those of the web have "
+      f"{found.web['image'].shape[-1]}"
+    )
+  return experiment.WholeRun(
+    name="teacher",
+    run=lambda products, data, seed: (data, {"classes": jnp.int32(classes)}),
+    data=variables,
+  )
 
 
 def teacher_phase(config: Config, found: tables.Tables) -> experiment.Phase:
@@ -86,7 +151,6 @@ def teacher_phase(config: Config, found: tables.Tables) -> experiment.Phase:
     data=found.train,
     product=lambda s: {"params": s.params, **s.model_state},
     evaluations=_evaluations(config, found, model.teacher_predict),
-    fused=fused(),
     batch_size=config.batch_size,
   )
 
@@ -97,11 +161,16 @@ def _evaluations(config, found, predict):
     run = pipeline.over_columns(step, config.score_batch_size)
     return experiment.Evaluation(run, columns)
 
-  plain = {k: found.val[k] for k in ("image", "label")}
+  plain = _plain(found.val)
   return {
     "val": over(plain, shifts=False),
     "test": over(found.test, shifts=True),
   }
+
+
+def _plain(columns: tables.Columns) -> tables.Columns:
+  """Without what is known because we made it."""
+  return {k: columns[k] for k in ("image", "label") if k in columns}
 
 
 def web_phase(config: Config, found: tables.Tables) -> experiment.WholeRun:
@@ -119,7 +188,7 @@ def web_phase(config: Config, found: tables.Tables) -> experiment.WholeRun:
     run=functools.partial(web.find_web, config, found.quota, found.relevant),
     data={
       "web": found.web,
-      "val": {k: found.val[k] for k in ("image", "label")},
+      "val": _plain(found.val),
     },
   )
 
@@ -149,8 +218,12 @@ def student_phase(
     if original:
       n = columns["image"].shape[0]
       pool |= {"index": jnp.arange(n, dtype=jnp.int32), "count": jnp.int32(n)}
-    return state.create_state(own, seed, shape, products["teacher"], pool)
+    return make_state(own, seed, shape, products["teacher"], pool)
 
+  make_state, make_step = state.create_state, steps.make_train_step
+  if arm == "dafl":  # It sees no image, and its batches have rows alone.
+    make_state, make_step = dafl.create_state, dafl.make_train_step
+    columns = {"nothing": np.zeros(len(found.web["image"]), np.uint8)}
   steps_of = config.epochs * config.epoch_steps
   evaluations = _evaluations(own, found, model.student_predict)
   epoch = None
@@ -165,14 +238,13 @@ def student_phase(
     arm=arm,
     init=init,
     step=pipeline.from_columns(
-      steps.make_train_step(own), config.batch_size, draw=selection.draw
+      make_step(own), config.batch_size, draw=selection.draw
     ),
     steps=steps_of,
     data=columns,
     product=_product,
     evaluations=evaluations,
     epoch=epoch,
-    fused=fused(),
     batch_size=config.batch_size,
   )
 
@@ -207,9 +279,14 @@ def apply(
   parts = ("backbone", "projector")
   variables = {
     "params": {k: product["params"][k] for k in parts},
-    "batch_stats": {k: product["batch_stats"][k] for k in parts},
+    # A backbone of the user's own may have none.
+    "batch_stats": {
+      k: v for k, v in product["batch_stats"].items() if k in parts
+    },
     "teacher": {"params": {"head": product["teacher"]["params"]["head"]}},
   }
+  if config.teacher.file:  # Its form is not in the configuration.
+    variables["teacher"] = product["teacher"]
 
   def logits(variables, images):
     x = inputs.prepare(config.data, jnp.asarray(images))

@@ -10,8 +10,10 @@ _MOST = 2**31 - 1  # Steps and rows are int32.
 _ABOVE_0 = 1e-12
 _WIDEST = 2**14
 _CHOICES = {
-  "teacher.name": tuple(backbones.NAMES),
-  "student.name": tuple(backbones.NAMES),
+  # A live view: networks of one's own join it.
+  "teacher.name": backbones.NAMES.keys(),
+  "student.name": backbones.NAMES.keys(),
+  "data.streamed": ("auto", "always", "never"),
   "select.rule": ("classwise", "fixed", "top_k", "random", "all", "none"),
   "select.blend": ("schedule", "teacher", "student"),
   "loss.classifier": ("shared", "own"),
@@ -29,6 +31,7 @@ _RANGES = (
   ("data.quota", 1, _MOST),
   ("data.halves", 0, math.inf),
   ("data.max_shift", 0, math.inf),
+  ("data.image_size", 0, 2**14),
   ("select.count", 1, math.inf),
   ("select.p_cutoff", 0.0, 1.0),
   ("loss.feature_weight", 0.0, math.inf),
@@ -42,6 +45,10 @@ _RANGES = (
   ("loss.temperature", _ABOVE_0, math.inf),
   ("loss.embedding", 1, 2**16),
   ("loss.projector_factor", 1, math.inf),
+  ("generator.latent", 1, 2**16),
+  ("generator.balance_weight", 0.0, math.inf),
+  ("generator.activation_weight", 0.0, math.inf),
+  ("generator.learning_rate", _ABOVE_0, math.inf),
   ("teacher_steps", 1, _MOST),
   ("epochs", 1, math.inf),
   ("epoch_steps", 1, math.inf),
@@ -114,7 +121,7 @@ def check(config: Any) -> None:
     raise UsageError("loss.cross is a contrast, and loss.mix is none")
   embedded = ("digits_0_4", "shifted_digits")
   given = (data.original, data.web)
-  if given != embedded and set(given) & set(embedded):
+  if data.original and given != embedded and set(given) & set(embedded):
     raise UsageError(
       "data.original and data.web go together: give your own for both, or "
       "neither"
@@ -129,7 +136,8 @@ def check(config: Any) -> None:
       raise UsageError(f"{name}.widths and {name}.strides differ in length")
     if not all(1 <= n <= _WIDEST for n in (*net.widths, *net.strides)):
       raise UsageError(f"{name}.widths and {name}.strides are 1 to {_WIDEST}")
-  _check_projector(config.teacher, loss.projector_factor)
+  if not config.teacher.file:
+    _check_projector(config.teacher, loss.projector_factor)
   if config.epochs * config.epoch_steps > _MOST:
     raise UsageError(f"epochs times epoch_steps must be at most {_MOST}")
   for name in ("optim", "teacher_optim"):
@@ -141,8 +149,7 @@ def check(config: Any) -> None:
 def _check_projector(teacher: Any, factor: int) -> None:
   channels = teacher.widths[-1]
   if teacher.name != "small_cnn":
-    net = backbones.create(teacher.name, 1)
-    channels = net.width * 2 ** (len(net.blocks) - 1)
+    channels = backbones.channels(teacher.name)
   if factor > channels:
     raise UsageError(
       f"loss.projector_factor is {factor}; the teacher's features have "

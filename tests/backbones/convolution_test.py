@@ -8,7 +8,7 @@ import pytest
 
 from kd_jax import accel
 from kd_jax.backbones import convolution
-from kd_jax.backbones.convolution import chunks, convolve, winograd
+from kd_jax.backbones.convolution import chunks, convolve, plan, winograd
 
 # (space, channels, features, kernel, and what differs from the defaults)
 SHAPES = [
@@ -35,7 +35,17 @@ SHAPES = [
   ((8, 8), 6, 6, 3, {"padding": 1, "groups": 2}),
   ((10,), 4, 5, 3, {"strides": 2, "padding": 1}),
   ((5, 4, 5), 4, 5, 3, {"strides": 2, "padding": 1}),
+  ((37, 9), 64, 64, 3, {"padding": ((1, 0), (1, 2))}),
 ]
+
+
+@pytest.fixture(autouse=True)
+def few_tiles_will_do(monkeypatch):
+  """So that two images take the way of a training batch."""
+  monkeypatch.setattr(plan, "TILES", 1)
+  convolution._products.cache_clear()
+  yield
+  convolution._products.cache_clear()
 
 
 def arrays(space, c, f, k, how, members=()):
@@ -52,7 +62,7 @@ def close(tree, other):
     jax.tree.leaves(tree), jax.tree.leaves(other), strict=True
   ):
     assert got.shape == expected.shape
-    atol = 3e-6 * np.abs(expected).max()
+    atol = 6e-6 * np.abs(expected).max()
     np.testing.assert_allclose(got, expected, rtol=0, atol=atol)
 
 
@@ -163,12 +173,30 @@ def test_half_precision_is_computed_in_float32():
   np.testing.assert_array_equal(y, exact.astype(jnp.bfloat16))
 
 
-def test_winograds_tiles_by_hand():
-  """A tile of 4x4 whose outputs are sums of its windows."""
-  x = jnp.arange(16.0).reshape(1, 4, 4, 1)
-  ones = jnp.ones((3, 3, 1, 1))
-  y = winograd.forward(x, ones, ((0, 0), (0, 0)))
-  np.testing.assert_allclose(y[0, :, :, 0], [[45, 54], [81, 90]])
+TILES = [winograd.TWO, winograd.FOUR]
+
+
+@pytest.mark.parametrize("tile", TILES, ids=lambda tile: f"of {tile.m}")
+def test_a_tile_along_an_axis_is_exact(tile):
+  """In double precision, against the sums of three that it stands for."""
+  draw = np.random.default_rng(1)
+  x, w = draw.standard_normal(tile.m + 2), draw.standard_normal(3)
+  y = tile.outputs @ ((tile.kernels @ w) * (tile.inputs @ x))
+  np.testing.assert_allclose(y, np.correlate(x, w, "valid"), rtol=1e-12)
+
+
+@pytest.mark.parametrize("tile", TILES, ids=lambda tile: f"of {tile.m}")
+@pytest.mark.parametrize(
+  "padding", [((1, 1), (1, 1)), ((2, 0), (0, 1))], ids=str
+)
+def test_tiles_are_the_compilers(tile, padding):
+  """Also for images that they do not divide."""
+  x, kernel = arrays((7, 10), 5, 6, 3, {})
+  native = functools.partial(convolve, padding=padding, native=True)
+  y, back = jax.vjp(native, x, kernel)
+  dy = jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)
+  close(winograd.forward(x, kernel, padding, tile), y)
+  close(winograd.gradients(x, kernel, dy, padding, tile), back(dy))
 
 
 @pytest.mark.parametrize("mode", ["pmap", "shard_map"])

@@ -38,6 +38,7 @@ def shapes(model, image=(32, 32, 3)):
     ("vgg13", 100, 9_462_180),
     ("vgg16", 100, 14_774_436),
     ("vgg19", 100, 20_086_692),
+    ("resnet50", 1000, 25_557_032),
   ],
 )
 def test_published_parameter_counts(name, classes, parameters):

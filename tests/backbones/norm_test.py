@@ -38,6 +38,45 @@ def test_is_the_textbook_formula():
   np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * var, rtol=1e-5)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("order", [1, 2])
+def test_gradients_are_those_of_the_formula(masked, order):
+  """Of the inputs, scale and bias; also of a penalty on the gradients."""
+  where = WHERE if masked else None
+
+  def layer(x, params):
+    norm = BatchNorm(use_running_average=False)
+    stats = {"mean": jnp.zeros(2), "var": jnp.ones(2)}
+    variables = {"params": params, "batch_stats": stats}
+    return norm.apply(variables, x, where, mutable=["batch_stats"])[0]
+
+  def formula(x, params):
+    counted = x[WHERE] if masked else x
+    mean, var = counted.mean((0, 1, 2)), counted.var((0, 1, 2))
+    y = (x - mean[None, None, None]) / jnp.sqrt(var + 1e-5)[None, None, None]
+    scale, bias = (params[k][None, None, None] for k in ("scale", "bias"))
+    return y * scale + bias
+
+  def loss(forward, x, params):
+    y = forward(x, params)
+    return (jnp.sin(y) * jnp.arange(y.size).reshape(y.shape) / y.size).sum()
+
+  def penalty(forward, *args):
+    grads = jax.grad(loss, (1, 2))(forward, *args)
+    return sum((g**2).sum() for g in jax.tree.leaves(grads))
+
+  args = (
+    images(),
+    {"scale": jnp.array([2.0, 3.0]), "bias": jnp.array([0.5, -1])},
+  )
+  of = jax.grad({1: loss, 2: penalty}[order], (1, 2))
+  got, expected = (
+    jax.jit(of, static_argnums=0)(f, *args) for f in (layer, formula)
+  )
+  for a, b in zip(*map(jax.tree.leaves, (got, expected)), strict=True):
+    np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
+
+
 def test_evaluation_uses_the_running_statistics():
   norm = BatchNorm(use_running_average=True)
   x = images()

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from safetensors_files import packed
 
-from kd_jax.backbones import load_resnet
+from kd_jax import safetensors
+from kd_jax.backbones import load_resnet, resnet_like, save_resnet
 from kd_jax.errors import UsageError
 
 
-def _weights(stem, width=4, blocks=(2, 1), classes=5):
+def _weights(stem, width=4, blocks=(2, 1), classes=5, bottleneck=False):
   """Random weights under torchvision's names, kernels (out, in, h, w)."""
   rng = np.random.default_rng(0)
   found = {}
@@ -31,13 +32,17 @@ def _weights(stem, width=4, blocks=(2, 1), classes=5):
   norm("bn1", width)
   into = width
   for i, count in enumerate(blocks):
-    out = width * 2**i
+    inner = width * 2**i
+    out = 4 * inner if bottleneck else inner
     for j in range(count):
       at = f"layer{i + 1}.{j}"
-      conv(f"{at}.conv1", out, into, 3)
-      norm(f"{at}.bn1", out)
-      conv(f"{at}.conv2", out, out, 3)
-      norm(f"{at}.bn2", out)
+      conv(f"{at}.conv1", inner, into, 1 if bottleneck else 3)
+      norm(f"{at}.bn1", inner)
+      conv(f"{at}.conv2", inner, inner, 3)
+      norm(f"{at}.bn2", inner)
+      if bottleneck:
+        conv(f"{at}.conv3", out, inner, 1)
+        norm(f"{at}.bn3", out)
       if into != out:
         conv(f"{at}.downsample.0", out, into, 1)
         norm(f"{at}.downsample.1", out)
@@ -95,23 +100,43 @@ def _forward(w, x, blocks=(2, 1)):
     for j in range(count):
       at = f"layer{i + 1}.{j}"
       stride = 2 if i and not j else 1
-      z = np.maximum(norm(f"{at}.bn1", conv(f"{at}.conv1", y, stride, 1)), 0)
-      z = norm(f"{at}.bn2", conv(f"{at}.conv2", z, 1, 1))
+      if f"{at}.conv3.weight" in w:
+        z = np.maximum(norm(f"{at}.bn1", conv(f"{at}.conv1", y, 1, 0)), 0)
+        z = norm(f"{at}.bn2", conv(f"{at}.conv2", z, stride, 1))
+        z = norm(f"{at}.bn3", conv(f"{at}.conv3", np.maximum(z, 0), 1, 0))
+      else:
+        z = np.maximum(norm(f"{at}.bn1", conv(f"{at}.conv1", y, stride, 1)), 0)
+        z = norm(f"{at}.bn2", conv(f"{at}.conv2", z, 1, 1))
       if f"{at}.downsample.0.weight" in w:
         y = norm(f"{at}.downsample.1", conv(f"{at}.downsample.0", y, stride, 0))
       y = np.maximum(y + z, 0)
   return y.mean((2, 3)) @ w["fc.weight"].T + w["fc.bias"]
 
 
-@pytest.mark.parametrize("stem", [3, 7])
-def test_gives_the_outputs_of_the_plain_network(tmp_path, stem):
-  weights = _weights(stem)
+@pytest.mark.parametrize(
+  ("stem", "bottleneck"), [(3, False), (7, False), (7, True)]
+)
+def test_gives_the_outputs_of_the_plain_network(tmp_path, stem, bottleneck):
+  weights = _weights(stem, bottleneck=bottleneck)
   module, variables = load_resnet(_file(tmp_path / "w.safetensors", weights))
   assert (module.blocks, module.width, module.large) == ((2, 1), 4, stem == 7)
   x = np.random.default_rng(1).normal(0, 1, (2, 3, 21, 21)).astype(np.float32)
   apply = jax.jit(functools.partial(module.apply, train=False))
   got = apply(variables, x.transpose(0, 2, 3, 1)).logits
   np.testing.assert_allclose(got, _forward(weights, x), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("stem", "bottleneck"), [(3, False), (7, True)])
+def test_saves_what_it_loads(tmp_path, stem, bottleneck):
+  weights = _weights(stem, bottleneck=bottleneck)
+  module, variables = load_resnet(_file(tmp_path / "w.safetensors", weights))
+  save_resnet(tmp_path / "again.safetensors", variables)
+  again = safetensors.load(tmp_path / "again.safetensors")
+  kept = {k: v for k, v in weights.items() if "num_batches" not in k}
+  assert set(again) == set(kept)
+  for name, value in kept.items():
+    np.testing.assert_array_equal(again[name], value)
+  assert resnet_like(variables["params"]) == module
 
 
 @pytest.mark.parametrize(
@@ -122,7 +147,7 @@ def test_gives_the_outputs_of_the_plain_network(tmp_path, stem):
     (lambda w: w.update({"se.fc1.weight": np.ones(3)}), "has 'se.fc1.weight'"),
     (
       lambda w: w.update({"layer1.0.conv3.weight": np.ones((2, 2, 1, 1))}),
-      "bottleneck",
+      "gives .* for .*stage_0_block_0",
     ),
     (
       lambda w: w.update({"conv1.weight": np.ones((4, 3, 5, 5))}),

@@ -4,6 +4,7 @@ A loss that is not in the table fails `test_every_loss_is_here`.
 """
 
 import functools
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from kd_jax import losses
-from kd_jax.losses.catalog import catalog, describe
+from kd_jax.losses.catalog import catalog, describe, page
 
 RNG = np.random.default_rng(3)
 X, Y = RNG.normal(size=(2, 4, 3)).astype(np.float32)
@@ -47,6 +48,15 @@ def combined(v, w, where=None):
 
 # Name -> (call, inputs with a row per example, other inputs).
 CASES = {
+  "attention_mean_square": (losses.attention_mean_square, (F, G), ()),
+  "relational_angle": (losses.relational_angle, (X, Y), ()),
+  "relational_distance": (losses.relational_distance, (X, Y), ()),
+  "similarity_preserving": (losses.similarity_preserving, (F, G), ()),
+  "solution_flow": (
+    lambda f, g, where=None: losses.solution_flow((f, g), (g, f), where=where),
+    (F, G),
+    (),
+  ),
   "attention_transfer": (losses.attention_transfer, (F, G), ()),
   "brier": (
     lambda p, where=None: losses.brier(p, 0 * LABELS[: len(p)], where=where),
@@ -217,6 +227,17 @@ def test_catalog_reads_the_docstrings():
     info.signature == "noisy_nll(logits, transition, labels, *, where=None)"
   )
   assert all(i.summary.endswith(".") for i in by_name.values())
+  assert (
+    info.shapes
+    == "logits (b c), transition (c c), labels (b), where (b) -> (b)"
+  )
+  assert "optax's cross-entropy" in info.checked
+
+
+def test_the_page_of_losses_is_what_the_command_prints():
+  path = pathlib.Path(__file__).parents[2] / "LOSSES.md"
+  said = "kd-jax list --losses --markdown > LOSSES.md writes it anew"
+  assert path.read_text() == page(), said
 
 
 @pytest.mark.parametrize("missing", ["Equation", "Source"])

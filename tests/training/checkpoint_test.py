@@ -53,6 +53,17 @@ def test_comes_back_to_the_bit(written):
   assert (about["step"], about["sum"]) == (7, 0.1 + 0.2)
 
 
+def test_dicts_of_any_shape_come_back(tmp_path):
+  shelf = Shelf(tmp_path)
+  tree = {
+    "a": {"b": np.arange(3, dtype=np.uint8), "c": jnp.ones(2, jnp.bfloat16)},
+    "d": np.zeros((0, 2)),
+  }
+  shelf.put("t", tree, {})
+  back = shelf.product("t", shelf.shapes("t"))
+  assert_same(back, jax.tree.map(np.asarray, tree))
+
+
 def test_a_tree_without_leaves(tmp_path):
   checkpoint.write(tmp_path / "a", {}, {"metrics": {"x": None}})
   assert checkpoint.read(tmp_path / "a", {}) == {}

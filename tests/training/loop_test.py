@@ -225,6 +225,15 @@ def test_programs_are_shared_between_seeds_only(tmp_path):
   assert len(programs) > count
 
 
+@pytest.mark.parametrize(("samples", "log_every"), [(20, 10), (20, 50)])
+def test_a_profile_is_of_some_steps_of_each_phase(tmp_path, samples, log_every):
+  how = {"samples": samples, "log_every": log_every, "quiet": True}
+  run = kd_jax.train(TABULAR, "tiny", workdir=tmp_path, profile=True, **how)
+  traces = [p.parts for p in (run.workdir / "profile").rglob("*.xplane.pb")]
+  for key in ("exact", "decay.learn"):
+    assert sum(key in parts for parts in traces) == 1
+
+
 @pytest.mark.parametrize("mode", ["jit", "shard_map"])
 def test_a_mode_changes_nothing(tmp_path, mode):
   how = {"samples": 60, "quiet": True}

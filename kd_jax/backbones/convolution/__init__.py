@@ -84,22 +84,22 @@ def _padding(padding, size, extents, strides, dilation):
 
 def _convolve(x, kernel, how: Geometry):
   """The outputs of shapes that the CPU has statements for."""
-  return _products(how, x.shape[1:], kernel.shape)(x, kernel)
+  return _products(how, x.shape, kernel.shape)(x, kernel)
 
 
 @functools.cache
-def _products(how, image, window):
+def _products(how, shape, window):
   """The convolution of a shape, with its gradients.
 
   Args:
     how: the geometry.
-    image: the shape of an input.
+    shape: the inputs'.
     window: the kernel's shape.
 
   Returns:
     A function of (x, kernel).
   """
-  ours = choose(how, image, window)
+  ours = choose(how, shape, window)
   y = jax.custom_vjp(_operator(ours.forward, how.native, shared=True))
   both = jax.custom_vjp(_operator(ours.gradients, how.native_gradients))
   y.defvjp(lambda x, k: (y(x, k), (x, k)), lambda kept, dy: both(*kept, dy))

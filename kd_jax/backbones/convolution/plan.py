@@ -2,19 +2,20 @@
 
 import dataclasses
 import functools
+import math
 import string
 from collections.abc import Callable
 
 import jax
 from jaxtyping import Array, Float
 
-from kd_jax.backbones.convolution import depthwise, taps, winograd
+from kd_jax.backbones.convolution import blocks, depthwise, taps, winograd
 
-# Below these Winograd's transforms cost more than its products save.
+# Below these Winograd's transforms cost more than its products save: the
+# inputs' want many features, the kernel's many tiles.
 CHANNELS = 64
-SIDE = 8
-# Below it windows are narrow rows, and the compiler's own forward pass wins.
-FEW = 16
+TILES = 64
+SIDE = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Geometry:
     dy: Float[Array, "b *out f"],
   ) -> tuple[Float[Array, "b *space c"], Float[Array, "*size g f"]]:
     """The compiler's gradients of `sum(dy * native(x, kernel))`."""
-    return jax.vjp(self.native, x, kernel)[1](dy)
+    return _transposed(self.native, x, kernel, dy)
 
   def native_input_gradient(
     self,
@@ -83,13 +84,13 @@ class Statements:
 
 
 def choose(
-  how: Geometry, image: tuple[int, ...], kernel: tuple[int, ...]
+  how: Geometry, shape: tuple[int, ...], kernel: tuple[int, ...]
 ) -> Statements:
   """The fastest statements that were found for a shape, on the CPU.
 
   Args:
     how: the geometry.
-    image: the shape of an input, (h, w, c).
+    shape: the inputs', (b, h, w, c).
     kernel: the kernel's, (kh, kw, c over groups, f).
 
   Returns:
@@ -99,24 +100,22 @@ def choose(
     return Statements(how.native, how.native_gradients)
   if how.groups > 1:
     return _depthwise(how)
-  if _fits_winograd(how, image, kernel):
-    return Statements(
-      functools.partial(winograd.forward, padding=how.padding),
-      functools.partial(winograd.gradients, padding=how.padding),
-    )
+  image = shape[1:]
+  if _fits_winograd(how, shape, kernel):
+    return _winograd(how, image)
   steps = {"strides": how.strides, "padding": how.padding}
-  spread = functools.partial(taps.forward, dilation=how.dilation, **steps)
   close, straight = how.dilation == (1, 1), max(how.strides) == 1
+  forward = (
+    how.native
+    if close
+    else functools.partial(taps.forward, dilation=how.dilation, **steps)
+  )
   if straight:
-    forward = how.native if close else spread
     backward = functools.partial(_turned, how)
+  elif close:
+    backward = functools.partial(taps.input_gradient, size=image[:2], **steps)
   else:
-    forward = how.native if close and kernel[2] < FEW else spread
-    backward = (
-      functools.partial(taps.input_gradient, size=image[:2], **steps)
-      if close
-      else functools.partial(how.native_input_gradient, space=image[:2])
-    )
+    backward = functools.partial(how.native_input_gradient, space=image[:2])
 
   def gradients(x, k, dy):
     in_kernel = taps.filter_gradient(
@@ -147,13 +146,30 @@ def _turned(how: Geometry, dy, kernel):
   return taps.forward(dy, turned, (1, 1), padding, how.dilation)
 
 
-def _fits_winograd(how, image, kernel) -> bool:
+def _fits_winograd(how, shape, kernel) -> bool:
+  images, *space, _ = shape
+  tiles = images * math.prod(-(-n // winograd.FOUR.m) for n in space)
   return (
     how.strides == how.dilation == (1, 1)
     and kernel[:2] == (3, 3)
-    and min(image[:2]) >= SIDE
+    and min(space) >= SIDE
+    and tiles >= TILES
     and min(kernel[2:]) >= CHANNELS
     and all(max(pair) < 3 for pair in how.padding)
+  )
+
+
+def _winograd(how, image) -> Statements:
+  if max(image[:2]) <= blocks.SIDE:
+    return Statements(
+      functools.partial(winograd.forward, padding=how.padding),
+      functools.partial(winograd.gradients, padding=how.padding),
+    )
+  return Statements(
+    functools.partial(blocks.forward, winograd.forward, padding=how.padding),
+    functools.partial(
+      blocks.gradients, winograd.gradients, padding=how.padding
+    ),
   )
 
 
@@ -164,6 +180,13 @@ def _depthwise(how) -> Statements:
     return depthwise.forward(x, k, how.strides, how.padding, how.dilation)
 
   def gradients(x, k, dy):
-    return jax.vjp(forward, x, k)[1](dy)
+    return _transposed(forward, x, k, dy)
 
   return Statements(forward, gradients)
+
+
+def _transposed(convolution, x, kernel, dy):
+  """The gradients of a function that is linear in either argument."""
+  in_x = jax.linear_transpose(lambda x: convolution(x, kernel), x)
+  in_kernel = jax.linear_transpose(lambda k: convolution(x, k), kernel)
+  return in_x(dy)[0], in_kernel(dy)[0]

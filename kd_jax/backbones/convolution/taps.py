@@ -10,6 +10,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from kd_jax.backbones.convolution.chunks import over_images
@@ -136,48 +137,40 @@ def input_gradient(
   Returns:
     The inputs' gradient.
   """
-  c = kernel.shape[2]
   classes = [
     [_reach(k, s, low, p) for p in range(s)]
     for k, s, (low, _) in zip(kernel.shape[:2], strides, padding, strict=True)
   ]
   places = tuple(-(-n // s) for n, s in zip(size, strides, strict=True))
-  bounds = [
-    (max(0, -min(at)), max(0, max(at) + n - m))
-    for at, n, m in zip(
-      ([a for taps in axis for _, a in taps] or [0] for axis in classes),
-      places,
-      dy.shape[1:3],
-      strict=True,
-    )
-  ]
 
-  def part(dy):
-    dy = _pad(dy, bounds)
-
-    def gather(rows, columns):
-      taps = [(i, j, a, b) for i, a in rows for j, b in columns]
-      if not taps:
-        return jnp.zeros((len(dy), *places, c), dy.dtype)
-      found = [
-        _window(dy, a + bounds[0][0], b + bounds[1][0], places)
-        for _, _, a, b in taps
-      ]
-      weights = jnp.concatenate([kernel[i, j] for i, j, _, _ in taps], 1)
-      windows = jnp.concatenate(found, -1).reshape(-1, weights.shape[1])
-      return (windows @ weights.T).reshape(len(dy), *places, c)
-
-    planes = [
-      jnp.stack([gather(rows, columns) for columns in classes[1]], 3)
-      for rows in classes[0]
+  def gather(rows, columns):
+    if not rows or not columns:
+      return jnp.zeros((len(dy), *places, kernel.shape[2]), dy.dtype)
+    weights = kernel
+    for axis, reached in enumerate((rows, columns)):
+      taps = np.array([tap for tap, _ in reached[::-1]])
+      weights = weights.take(taps, axis)
+    edges = [
+      (-reached[-1][1], n + reached[0][1] - m)
+      for reached, n, m in zip(
+        (rows, columns), places, dy.shape[1:3], strict=True
+      )
     ]
-    whole = [n * s for n, s in zip(places, strides, strict=True)]
-    found = jnp.stack(planes, 2).reshape(len(dy), *whole, c)
-    return found[:, : size[0], : size[1]]
+    return jax.lax.conv_general_dilated(
+      dy,
+      weights.swapaxes(2, 3),
+      (1, 1),
+      edges,
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
 
-  rows = math.prod(places)
-  numbers = rows * math.prod(kernel.shape[:2]) * dy.shape[-1]
-  return over_images(part, (dy,), numbers, rows)
+  planes = [
+    jnp.stack([gather(rows, columns) for columns in classes[1]], 3)
+    for rows in classes[0]
+  ]
+  whole = [n * s for n, s in zip(places, strides, strict=True)]
+  found = jnp.stack(planes, 2).reshape(len(dy), *whole, kernel.shape[2])
+  return found[:, : size[0], : size[1]]
 
 
 def _reach(extent: int, stride: int, low: int, place: int) -> list[Pair]:

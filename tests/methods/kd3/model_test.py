@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from kd_jax.methods.kd3 import inputs, model
-from kd_jax.methods.kd3.config import Config, LossConfig, NetConfig
+from kd_jax.methods.kd3.config import (
+  Config,
+  LossConfig,
+  NetConfig,
+  TeacherConfig,
+)
 
 
 def _count(tree):
@@ -61,7 +66,7 @@ def test_normalised_pixels_with_one_number_for_all_channels_or_one_each():
 
 def test_a_shared_classifier_is_the_teachers_layer_on_projected_features():
   config = Config(
-    teacher=NetConfig(widths=(6, 8), strides=(2, 2)),
+    teacher=TeacherConfig(widths=(6, 8), strides=(2, 2)),
     student=NetConfig(widths=(4, 4), strides=(2, 1)),
     loss=LossConfig(embedding=4),
   )

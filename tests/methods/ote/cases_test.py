@@ -1,6 +1,7 @@
 """The benchmark's rows: phases that run, and operations counted by hand."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -118,3 +119,13 @@ def test_every_row_names_its_peers():
     "GC-OTE step, as FB15k-237, d 400, K 20"
   ]
   assert all(dataclasses.is_dataclass(case) for case in cases.CASES)
+
+
+def test_operations_of_a_step_and_the_compilers_count():
+  """What the compiler counts beyond them is drawing and the optimizer."""
+  make = functools.partial(graphs.load, "families:400")
+  phase = cases.train_case("rotate", "small", make)
+  state = jax.eval_shape(phase.init, {}, np.uint32(0))
+  lowered = jax.jit(phase.step).trace(state, phase.data).lower()
+  counted = lowered.cost_analysis()["flops"]
+  assert 0.7 < cases.train_flops("rotate", "small", make) / counted < 1.05

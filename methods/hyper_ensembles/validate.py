@@ -1,0 +1,104 @@
+"""Wrong fields, each refused in a sentence before anything is computed."""
+
+from typing import Any
+
+from kd_jax.errors import UsageError
+
+CHOICES = {
+  "model": ("mlp", "lenet", "resnet20", "wrn28_10"),
+  "objective": ("nll", "error", "nll_and_error"),
+  "optimizer": ("adam", "sgd"),
+  "schedule": ("cosine", "stairs"),
+  "dtype": ("float32", "bfloat16"),
+  "hyper.bounds": ("full", "inner", "narrow"),
+  "hyper.rows": ("example", "batch"),
+  "hyper.loss": ("gibbs", "ensemble"),
+}
+KINDS = ("l2", "dropout", "smoothing")
+_LOWEST = {
+  "seeds": 1,
+  "members": 2,
+  "runs": 1,
+  "steps": 1,
+  "batch_size": 1,
+  "warmup": 0,
+  "norm_l2": 0,
+  "l2": 0,
+  "data.train": 0,
+  "data.val": 2,
+  "hyper.every": 1,
+  "hyper.warmup": 0,
+  "hyper.batch": 1,
+  "hyper.tau": 0,
+  "hyper.samples": 0,
+}
+_POSITIVE = (
+  "learning_rate",
+  "fast_rate",
+  "hyper.longer",
+  "hyper.rate",
+  "hyper.embed_scale",
+)
+
+
+def check_fields(config: Any) -> None:
+  """Checks a configuration.
+
+  Args:
+    config: the configuration.
+
+  Raises:
+    UsageError: for the first field that is wrong.
+  """
+  for name, known in CHOICES.items():
+    value = _at(config, name)
+    if value not in known:
+      raise UsageError(f"{name} is {value!r}; there are {', '.join(known)}")
+  for name, low in _LOWEST.items():
+    value = _at(config, name)
+    if not value >= low:
+      raise UsageError(f"{name} is {value}; it must be at least {low}")
+  for name in _POSITIVE:
+    value = _at(config, name)
+    if not value > 0:
+      raise UsageError(f"{name} is {value:g}; it must be above 0")
+  for name in ("dropout", "smoothing", "data.wrong"):
+    value = _at(config, name)
+    if not 0 <= value < 1:
+      raise UsageError(f"{name} is {value:g}; it must be in [0, 1)")
+  _check_tuned(config)
+  if not config.widths or min(config.widths) < 1:
+    raise UsageError(f"widths is {config.widths}; expected layers")
+  if list(config.stairs) != sorted(config.stairs):
+    raise UsageError(f"stairs is {config.stairs}; it must rise")
+  if min(config.data.std) <= 0:
+    raise UsageError(f"data.std is {config.data.std}; it must be above 0")
+
+
+def _check_tuned(config) -> None:
+  if not config.tuned:
+    raise UsageError(f"tuned is empty; there are {', '.join(KINDS)}")
+  for kind in config.tuned:
+    if kind not in KINDS:
+      raise UsageError(f"tuned has {kind!r}; there are {', '.join(KINDS)}")
+  for kind in KINDS:
+    low, high = getattr(config, f"{kind}_range")
+    if not 0 < low < high:
+      raise UsageError(
+        f"{kind}_range is ({low:g}, {high:g}); it must begin above 0 and end "
+        "above that"
+      )
+  for kind in ("dropout", "smoothing"):
+    if getattr(config, f"{kind}_range")[1] >= 1:
+      raise UsageError(f"{kind}_range must end below 1")
+  if set(config.tuned) == {"dropout"} and config.model in (
+    "resnet20",
+    "wrn28_10",
+  ):
+    raise UsageError(f"{config.model} has no dropout to tune")
+
+
+def _at(config: Any, name: str) -> Any:
+  for part in name.split("."):
+    config = getattr(config, part)
+  return config

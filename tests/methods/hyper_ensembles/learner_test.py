@@ -1,0 +1,424 @@
+"""A member's objective, steps and tuning, against plain statements."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from kd_jax import accel
+from kd_jax.methods.hyper_ensembles import (
+  arms,
+  bounds,
+  inputs,
+  learner,
+  plans,
+  runs,
+  tuning,
+)
+
+SHAPE = (8, 8, 1)
+SEED, TABLE = np.uint32(3), np.int32(1)
+
+
+def member_of(plan, lam=None, seed=SEED):
+  return learner.create(plan, SHAPE, seed, TABLE, lam)
+
+
+def vector(plan, l2=2.0, dropout=0.0):
+  rates = [l2 if n.startswith("l2") else dropout for n in plan.space.names]
+  return jnp.array(rates, jnp.float32)
+
+
+def batch_of(plan, world, n=8):
+  x = inputs.pixels(plan, world["image"][:n])[None]
+  return x, world["label"][:n]
+
+
+def logits_by_hand(params, x, k):
+  """The mlp of member k, kernels built."""
+  h = np.asarray(x, np.float64).reshape(len(x), -1)
+  for i in range(2):
+    p = params[f"dense_{i}"]
+    w = np.asarray(p["kernel"], np.float64)
+    if "r" in p:
+      w = w * np.asarray(p["r"])[k][:, None] * np.asarray(p["s"])[k]
+    h = h @ w + np.asarray(p["bias"])[k]
+    h = np.maximum(h, 0) if i == 0 else h
+  return h
+
+
+@pytest.mark.parametrize("kind", ["single", "batch"])
+def test_the_objective_is_the_members_cross_entropies_and_l2_over_n(
+  plan_of, world, kind
+):
+  plan = plan_of(kind)
+  lam = vector(plan, 2.0)
+  member = member_of(plan, lam)
+  x, y = batch_of(plan, world)
+  lam = jnp.broadcast_to(lam, (plan.members, 1, len(lam)))
+  value, (_, each) = learner.objective(
+    member.params, {}, plan, x, y, lam, jnp.zeros(2, jnp.uint32), jnp.arange(8)
+  )
+  nll = []
+  for k in range(plan.members):
+    z = logits_by_hand(member.params, x[0], k)
+    nll.append(optax.losses.softmax_cross_entropy_with_integer_labels(z, y))
+  np.testing.assert_allclose(each, np.mean(nll, 0), rtol=1e-4)
+  # Trap 3: coefficients are of the whole data set, 40 images.
+  squares = sum(
+    float(jnp.square(p["kernel"]).sum())
+    + float(jnp.square(p["bias"]).sum()) / plan.members
+    for p in member.params.values()
+  )
+  expect = np.mean(nll) + 2.0 * squares / 40
+  assert float(value) == pytest.approx(expect, rel=1e-5)
+
+
+def test_smoothing_is_of_each_member_and_example(plan_of, world):
+  plan = plan_of("single", tuned=("l2", "smoothing"))
+  x, y = batch_of(plan, world)
+  member = member_of(plan, jnp.full(3, 1e-3))
+  lam = jnp.full((1, 8, 3), 1e-6).at[..., 2].set(jnp.linspace(0.01, 0.2, 8))
+  _, (_, each) = learner.objective(
+    member.params, {}, plan, x, y, lam, jnp.zeros(2, jnp.uint32), jnp.arange(8)
+  )
+  log_p = jax.nn.log_softmax(logits_by_hand(member.params, x[0], 0))
+  e = np.linspace(0.01, 0.2, 8)[:, None]
+  target = (1 - e) * np.eye(10)[y] + e / 10
+  np.testing.assert_allclose(each, -(target * log_p).sum(-1), rtol=1e-4)
+
+
+def test_a_step_is_the_plain_gradient_step(plan_of, world):
+  """The drawn rows, the objective's gradient, sgd with momentum."""
+  plan = plan_of("single", optimizer="sgd", learning_rate=0.1)
+  lam = vector(plan, 0.5, 1e-9)
+  member = member_of(plan, lam)
+  after, loss = learner.train(plan, member, jnp.int32(0), world)
+  from kd_jax.datasets import pipeline
+
+  at = pipeline.host_rows(int(SEED), 0, 8, 40)
+  rows = np.asarray(world["train"])[TABLE, at]
+  x = inputs.pixels(plan, world["image"][rows])[None]
+  y = np.asarray(world["label"])[rows]
+
+  def objective(params):
+    return learner.objective(
+      params,
+      {},
+      plan,
+      x,
+      y,
+      lam[None, None],
+      jnp.zeros(2, jnp.uint32),
+      jnp.arange(8),
+    )[0]
+
+  grads = jax.grad(objective)(member.params)
+  # Nesterov's first step: 1 + 0.9 times the gradient.
+  expect = jax.tree.map(lambda p, g: p - 0.1 * 1.9 * g, member.params, grads)
+  for a, b in zip(
+    jax.tree.leaves(after.params), jax.tree.leaves(expect), strict=True
+  ):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+  for k in ("low", "high"):
+    np.testing.assert_array_equal(
+      getattr(after.bounds, k), getattr(member.bounds, k)
+    )
+  assert np.isfinite(loss)
+
+
+def test_fast_weights_move_half_as_far_under_adam(plan_of):
+  """Trap 7: Adam does not see a gradient's scale; its update is scaled."""
+  for kind, slow in (
+    ("batch", {"r", "s", "bias"}),
+    ("hyper", {"r", "s"}),
+  ):
+    plan = plan_of(kind)
+    member = member_of(plan, None if kind == "hyper" else vector(plan))
+    ones = jax.tree.map(jnp.ones_like, member.params)
+    found, _ = plan.tx.update(ones, member.opt_state, member.params)
+    for path, x in jax.tree_util.tree_leaves_with_path(found):
+      half = path[-1].key in slow
+      rate = 3e-3 * (0.5 if half else 1.0)
+      np.testing.assert_allclose(x, -rate, rtol=1e-3, err_msg=str(path))
+
+
+def test_a_norms_scale_is_no_fast_weight():
+  keys = jax.tree_util.DictKey
+  assert not plans.is_fast((keys("norm_init"), keys("scale")), "batch")
+  assert plans.is_fast((keys("dense"), keys("bias")), "batch")
+  assert not plans.is_fast((keys("dense"), keys("bias")), "hyper")
+  assert plans.is_fast((keys("conv_init"), keys("r")), "hyper")
+
+
+def ready(plan, seed=SEED):
+  """A tuning member whose embedding is large enough to matter."""
+  member = member_of(plan, seed=seed)
+  params = jax.tree_util.tree_map_with_path(
+    lambda path, x: x * 50 if "embedding" in jax.tree_util.keystr(path) else x,
+    member.params,
+  )
+  return member.replace(params=params)
+
+
+def test_the_tuning_loss_is_of_the_mean_probability_less_entropy(
+  plan_of, world
+):
+  plan = plan_of("hyper", hyper={"tau": 0.1})
+  member = ready(plan)
+  x, y = batch_of(plan, world)
+  u = jax.random.uniform(jax.random.key(0), (3, 8, len(plan.space.names)))
+  got = tuning.tuning_loss(member.bounds, plan, member, x, y, u)
+  low, high = map(np.asarray, member.bounds)
+  lam = np.exp(low[:, None] + np.asarray(u) * (high - low)[:, None])
+  z = (
+    2
+    * (np.log(lam) - plan.space.log_low)
+    / (plan.space.log_high - plan.space.log_low)
+    - 1
+  )
+  from kd_jax.methods.hyper_ensembles.networks import Given
+
+  logits = plan.net.apply(
+    {"params": member.params}, x, Given(z=jnp.asarray(z)), train=False
+  )
+  p = np.asarray(jax.nn.softmax(logits))[:, np.arange(8), y].mean(0)
+  entropy = (low + high) / 2 + np.log(high - low)
+  expect = -np.log(p).mean() - 0.1 * entropy.mean()
+  assert float(got) == pytest.approx(expect, rel=1e-4)
+
+
+def test_tuning_moves_bounds_alone_and_training_weights_alone(plan_of, world):
+  """Traps 10 and 11; and no gradient reaches xi in training."""
+  plan = plan_of("hyper", hyper={"rate": 10.0, "bounds": "inner"})
+  member = ready(plan)
+  tuned = tuning.tune(plan, member, jnp.int32(2), world)
+  for a, b in zip(
+    jax.tree.leaves((tuned.params, tuned.opt_state, tuned.model_state)),
+    jax.tree.leaves((member.params, member.opt_state, member.model_state)),
+    strict=True,
+  ):
+    np.testing.assert_array_equal(a, b)
+  assert np.abs(tuned.bounds.low - member.bounds.low).max() > 0.1
+  # A step as wild as this is clipped into the box.
+  low, high = map(np.asarray, tuned.bounds)
+  assert (low >= plan.space.log_low - 1e-5).all()
+  assert (high <= plan.space.log_high + 1e-5).all()
+  assert (tuned.bounds.high > tuned.bounds.low).all()
+  trained, _ = learner.train(plan, member, jnp.int32(2), world)
+  np.testing.assert_array_equal(trained.bounds.low, member.bounds.low)
+  assert trained.params["dense_0"]["delta"].shape == (64, 6)
+  moved = trained.params["dense_0"]["delta"] - member.params["dense_0"]["delta"]
+  assert np.abs(moved).max() > 0
+
+
+def test_statistics_stay_while_bounds_are_tuned(plan_of, world):
+  plan = plan_of("hyper", model="resnet20", tuned=("l2",))
+  member = jax.eval_shape(lambda: member_of(plan))
+  tuned = jax.eval_shape(
+    lambda m: tuning.tune(plan, m, jnp.int32(0), world), member
+  )
+  assert jax.tree.structure(tuned) == jax.tree.structure(member)
+
+  # In the jaxpr of a tuning step the statistics go in and come out untouched.
+  def stats(m):
+    return tuning.tune(plan, m, jnp.int32(0), world).model_state
+
+  jaxpr = jax.make_jaxpr(stats)(member).jaxpr
+  assert all(out in jaxpr.invars for out in jaxpr.outvars)
+
+
+def test_a_tuning_step_is_due_every_third(plan_of, world):
+  plan = plan_of("hyper", hyper={"every": 3, "warmup": 3, "rate": 0.1})
+  step = jax.jit(runs.make_step(plan))
+  state = runs.create(plan, SHAPE, jnp.array([3], jnp.uint32), jnp.array([1]))
+  moved = []
+  for _ in range(7):
+    new, _ = step(state, world)
+    change = np.abs(new.members.bounds.low - state.members.bounds.low).max()
+    moved.append(bool(change > 0))
+    state = new
+  assert moved == [False, False, False, False, False, True, False]
+
+
+def test_untuned_bounds_stay(plan_of, world):
+  plan = plan_of("hyper", hyper={"tune": False})
+  assert member_of(plan).tuner == ()
+  state = runs.create(plan, SHAPE, jnp.array([3], jnp.uint32), jnp.array([1]))
+  for _ in range(3):
+    state, _ = runs.make_step(plan)(state, world)
+  np.testing.assert_allclose(
+    state.members.bounds.low[0], np.tile(plan.space.log_low, (3, 1)), rtol=1e-6
+  )
+
+
+def test_lambda_is_of_each_example_or_of_a_batch(plan_of):
+  key = jnp.array([1, 2], jnp.uint32)
+  rows = jnp.arange(8)
+  for per, shape in (("example", (3, 8, 4)), ("batch", (3, 1, 4))):
+    plan = plan_of("hyper", hyper={"rows": per})
+    u = inputs.uniforms(plan, key, rows, plan.rows)
+    assert u.shape == shape
+    assert len(np.unique(np.asarray(u))) == u.size
+  # By the row's place, whatever device it is on.
+  plan = plan_of("hyper")
+  part = inputs.uniforms(plan, key, rows[4:], "example")
+  whole = inputs.uniforms(plan, key, rows, "example")
+  np.testing.assert_array_equal(part, whole[:, 4:])
+
+
+def test_prediction_is_at_the_mean_lambda(plan_of, world):
+  plan = plan_of("hyper")
+  member = ready(plan)
+  x, _ = batch_of(plan, world)
+  mean = bounds.at(bounds.mean(member.bounds))
+  same = learner.predict(plan, member.replace(bounds=mean), x[0])
+  found = learner.predict(plan, member, x[0])
+  np.testing.assert_allclose(found, same, rtol=1e-4, atol=1e-5)
+  assert found.shape == (3, 8, 10)
+  more = learner.predict(plan, member, x[0], samples=2)
+  assert more.shape == (9, 8, 10)
+  np.testing.assert_allclose(more[:3], found, rtol=1e-4, atol=1e-5)
+  assert np.abs(more[3:6] - found).max() > 1e-4
+
+
+def test_a_search_in_one_program_is_its_runs(plan_of, world):
+  """Trap 15 as well: other keys are other members, the same ones are not."""
+  plan = plan_of("single")
+  train = runs.make_train(plan, SHAPE)
+  seeds = jnp.array([5, 5, 6], jnp.uint32)
+  lams = plan.space.draw(jax.random.key(0), 3)
+  lams = lams.at[2].set(lams[0])
+  together = jax.jit(jax.vmap(train, (0, 0, None)))(seeds, lams, world)
+  alone = jax.jit(train)
+  for i in range(3):
+    one = alone(seeds[i], lams[i], world)
+    for a, b in zip(
+      jax.tree.leaves(one.params), jax.tree.leaves(together.params), strict=True
+    ):
+      np.testing.assert_allclose(b[i], a, rtol=1e-4, atol=1e-5)
+  kernel = together.params["dense_0"]["kernel"]
+  assert np.abs(kernel[0] - kernel[2]).max() > 0.1
+  start = jax.vmap(lambda s: member_of(plan, lams[0], s).params)(seeds)
+  kernel = start["dense_0"]["kernel"]
+  np.testing.assert_array_equal(kernel[0], kernel[1])
+  assert np.corrcoef(kernel[0].ravel(), kernel[2].ravel())[0, 1] < 0.2
+
+
+@pytest.mark.parametrize("kind", ["single", "hyper"])
+@pytest.mark.parametrize("split", [True, False])
+def test_four_devices_are_one(plan_of, world, kind, split):
+  """Members divided over the devices, or the rows of their batches."""
+  # Adam would turn a gradient's last bit into a whole step.
+  sgd = {"optimizer": "sgd", "learning_rate": 0.1}
+  plan = plan_of(kind, split=split, hyper={"every": 1, "rate": 0.1}, **sgd)
+  lams = None
+  if kind == "single":
+    lams = plan.space.draw(jax.random.key(0), 4)
+  state = runs.create(
+    plan,
+    SHAPE,
+    jnp.arange(4, dtype=jnp.uint32),
+    jnp.array([0, 1, 0, 1], jnp.int32),
+    lams,
+  )
+  divided = runs.Many(False, jax.tree.map(lambda _: True, state.members))
+  step = runs.make_step(plan)
+  results = []
+  for devices in (1, 4):
+    how = jax.devices()[:devices]
+    spread = divided if split else None
+    lifted = accel.data_parallel(
+      step, data="replicated", devices=how, split=spread, donate=False
+    )
+    placed = accel.place(state, how, spread)
+    data = accel.place(world, how)
+    for _ in range(2):
+      placed, found = lifted(placed, data)
+    results.append((placed, found))
+  one, four = results
+  for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(four), strict=True):
+    np.testing.assert_allclose(
+      np.asarray(b), np.asarray(a), rtol=1e-3, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("kind", ["single", "batch", "hyper", "stn"])
+def test_every_step_lowers_for_accelerators(plan_of, world, kind):
+  plan = plan_of(kind, model="lenet")
+  lam = None
+  if kind in ("single", "batch"):
+    lam = jax.eval_shape(lambda: jnp.zeros((4, 10)))
+  state = jax.eval_shape(
+    functools.partial(runs.create, plan, SHAPE),
+    jax.ShapeDtypeStruct((4,), jnp.uint32),
+    jax.ShapeDtypeStruct((4,), jnp.int32),
+    lam,
+  )
+  spread = runs.Many(False, jax.tree.map(lambda _: True, state.members))
+  lifted = accel.data_parallel(
+    runs.make_step(plan), mode="shard_map", data="replicated", split=spread
+  )
+  exported = lifted.export(state, world, ("cuda", "tpu"))
+  assert exported.platforms == ("cuda", "tpu")
+
+
+def test_members_one_after_another_are_those_at_once(plan_of, world):
+  plan = plan_of("single")
+  state = runs.create(
+    plan,
+    SHAPE,
+    jnp.arange(3, dtype=jnp.uint32),
+    jnp.zeros(3, jnp.int32),
+    plan.space.draw(jax.random.key(0), 3),
+  )
+
+  def one(member):
+    return learner.train(plan, member, jnp.int32(0), world)[1]
+
+  at_once = runs.over_members(one, state.members, 3)
+  in_turn = runs.over_members(one, state.members, 2)
+  np.testing.assert_allclose(in_turn, at_once, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("preset", "kind"),
+  [("paper", "hyper"), ("paper_cifar100", "single"), ("paper_lenet", "batch")],
+)
+def test_the_papers_presets_take_a_step(preset, kind):
+  """Shapes alone: nothing is computed."""
+  config = arms.PRESETS[preset]
+  size = (28, 28, 1) if "lenet" in preset else (32, 32, 3)
+  plan = plans.Plan(config, kind, 10, config.data.train)
+  n, v = config.data.train, config.data.val
+  of = jax.ShapeDtypeStruct
+  shapes = {
+    "image": of((n + v, *size), jnp.uint8),
+    "label": of((n + v,), jnp.int32),
+    "train": of((1, n), jnp.int32),
+    "train_label": of((1, n), jnp.int32),
+    "val": of((1, v), jnp.int32),
+  }
+  h = len(plan.space.names)
+  lams = None if kind == "hyper" else of((2, h), jnp.float32)
+  state = jax.eval_shape(
+    functools.partial(runs.create, plan, size),
+    of((2,), jnp.uint32),
+    of((2,), jnp.int32),
+    lams,
+  )
+  after, found = jax.eval_shape(runs.make_step(plan), state, shapes)
+  assert jax.tree.structure(after) == jax.tree.structure(state)
+  assert found["loss"].total.shape == ()
+  # 250 epochs of 47,500 images; a decay at 100, 200 and 225.
+  if preset == "paper":
+    assert plan.steps == 250 * (47_500 // 128)
+    rates = [
+      float(plans.schedule(config, plan.steps)(371 * epoch))
+      for epoch in (1, 99, 101, 199, 201, 224, 226)
+    ]
+    expect = [0.1, 0.1, 0.02, 0.02, 0.004, 0.004, 0.0008]
+    np.testing.assert_allclose(rates, expect, rtol=1e-4)

@@ -1,0 +1,150 @@
+"""Hyper-deep ensembles of one's own model: ridge classifiers in closed form."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kd_jax.errors import UsageError
+from kd_jax.methods.hyper_ensembles import greedy
+from kd_jax.methods.hyper_ensembles.search import hyper_deep_ensemble, run_all
+from kd_jax.methods.hyper_ensembles.space import Space
+
+SPACE = Space(("ridge", "noise"), (1e-3, 1e-2), (10.0, 0.5))
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(90, 5)).astype(np.float32)
+Y = (X @ RNG.normal(size=(5, 3)) + RNG.normal(size=(90, 3))).argmax(1)
+DATA = {"x": jnp.asarray(X[:40]), "y": jnp.asarray(Y[:40])}
+HELD = (jnp.asarray(X[40:]), jnp.asarray(Y[40:]))
+
+
+def train(key, lam, data):
+  """Random features of a key, ridge on noisy inputs."""
+  draw, noise = jax.random.split(key)
+  w = jax.random.normal(draw, (5, 8))
+  x = data["x"] + lam[1] * jax.random.normal(noise, data["x"].shape)
+  h = jnp.tanh(x @ w)
+  gram = h.T @ h + lam[0] * jnp.eye(8)
+  return {
+    "w": w,
+    "v": jnp.linalg.solve(gram, h.T @ jax.nn.one_hot(data["y"], 3)),
+  }
+
+
+def predict(member, x):
+  return 4 * jnp.tanh(x @ member["w"]) @ member["v"]
+
+
+def build(**how):
+  said = []
+  found = hyper_deep_ensemble(
+    train,
+    predict,
+    SPACE,
+    DATA,
+    HELD,
+    **{"members": 3, "runs": 10, "key": 1, "say": said.append, **how},
+  )
+  return found, said
+
+
+def test_the_search_is_divided_over_the_devices():
+  keys = jax.random.split(jax.random.key(0), 6)
+  lams = SPACE.draw(jax.random.key(1), 6)
+  one = run_all(train, keys, lams, DATA, jax.devices()[:1])
+  four = run_all(train, keys, lams, DATA, jax.devices()[:4])
+  for i in range(6):
+    alone = train(keys[i], lams[i], DATA)
+    for a, b, c in zip(*map(jax.tree.leaves, (alone, one, four)), strict=True):
+      np.testing.assert_allclose(b[i], a, rtol=2e-3, atol=2e-4)
+      np.testing.assert_allclose(c[i], a, rtol=2e-3, atol=2e-4)
+
+
+@pytest.fixture(scope="module")
+def stratified():
+  return build(common_start=True)
+
+
+def test_it_says_what_it_will_cost_before_it_begins(stratified):
+  _, said = stratified
+  assert said[0].startswith("10 trainings, then at most 6: at most")
+  # 64 numbers a member.
+  assert f"{16 * 64 * 4 / 2**20:.1f} MiB" in said[0]
+  assert "other starts" in said[1]
+
+
+def test_algorithm_1_step_by_step(stratified):
+  """The same by a plain loop over trainings."""
+  found, _ = stratified
+  draw, start = jax.random.split(jax.random.key(1))
+  lams = SPACE.draw(draw, 10)
+  starts = jax.random.split(start, 13)
+
+  def p(members):
+    return jnp.stack([jax.nn.softmax(predict(m, HELD[0])) for m in members])
+
+  first = [train(starts[0], lam, DATA) for lam in lams]
+  chosen = greedy.select(p(first), HELD[1], 3)
+  assert found.first == pytest.approx(float(chosen.score), rel=1e-3)
+  assert found.single == pytest.approx(
+    float(greedy.score(p(first), HELD[1]).min()), rel=1e-3
+  )
+  order, weights = greedy.members(chosen.counts, 3)
+  used = [int(i) for i, w in zip(order, weights, strict=True) if w > 0]
+  pool = [first[i] for i in used]
+  pool += [train(starts[j], lams[i], DATA) for i in used for j in (1, 2)]
+  again = greedy.select(p(pool), HELD[1], 3)
+  assert found.nll == pytest.approx(float(again.score), rel=1e-3)
+  assert found.trainings == 10 + 2 * len(used)
+  # K bounds how many differ.
+  assert 1 <= len(found.weights) <= 3
+  assert found.weights.sum() == pytest.approx(1)
+  assert found.lams.shape == (len(found.weights), 2)
+
+
+def test_probabilities_are_meaned(stratified):
+  found, _ = stratified
+  got = found(HELD[0])
+  members = [
+    jax.tree.map(lambda x, k=k: x[k], found.members)
+    for k in range(len(found.weights))
+  ]
+  each = jnp.stack([jax.nn.softmax(predict(m, HELD[0])) for m in members])
+  expect = (found.weights[:, None, None] * each).sum(0)
+  np.testing.assert_allclose(got, expect, rtol=1e-4, atol=1e-5)
+  nll = -np.log(np.asarray(got)[np.arange(50), HELD[1]]).mean()
+  assert nll == pytest.approx(found.nll, rel=1e-3)
+
+
+def test_without_stratification_each_run_has_its_own_start():
+  found, said = build(stratify=False, devices=jax.devices()[:1])
+  assert found.trainings == 10
+  assert found.nll == found.first
+  assert "then at most 0" in said[0]
+  w = np.asarray(found.members["w"])
+  assert len(w) == 1 or np.abs(w[0] - w[1]).max() > 0.1
+
+
+@pytest.mark.parametrize(
+  ("how", "words"),
+  [
+    ({"members": 0}, "members is 0"),
+    ({"runs": 2}, "runs is 2"),
+  ],
+)
+def test_wrong_numbers_are_refused(how, words):
+  with pytest.raises(UsageError, match=words):
+    build(**how)
+
+
+def test_predictions_that_do_not_fit_are_refused():
+  with pytest.raises(UsageError, match="for 50 labels"):
+    hyper_deep_ensemble(
+      train,
+      lambda m, x: predict(m, x)[:7],
+      SPACE,
+      DATA,
+      HELD,
+      runs=4,
+      say=lambda line: None,
+    )

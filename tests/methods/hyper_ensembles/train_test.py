@@ -1,0 +1,282 @@
+"""End to end: through the public verbs, stopped, resumed, loaded, judged."""
+
+import signal
+
+import jax
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+import kd_jax
+from kd_jax import api, cli
+from kd_jax.errors import Interrupted, UsageError
+from kd_jax.experiment import WholeRun
+from kd_jax.methods.hyper_ensembles import METHOD, arms, data, train
+from kd_jax.methods.hyper_ensembles.config import Config
+from kd_jax.methods.hyper_ensembles.plots import warn_of_collapse
+
+FEW = {"steps": 12, "runs": 4, "log_every": 4, "quiet": True}
+ARMS = ("deep", "hyper_deep", "hyper_batch")
+
+
+@pytest.fixture(scope="module")
+def programs():
+  return {}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, programs):
+  folder = tmp_path_factory.mktemp("run") / "run"
+  return kd_jax.train(
+    "hyper_ensembles",
+    "tiny",
+    workdir=folder,
+    arms=ARMS,
+    programs=programs,
+    **FEW,
+  )
+
+
+def plain(params, x):
+  """A single mlp's logits in NumPy."""
+  h = x.reshape(len(x), -1)
+  for i in range(2):
+    p = params[f"dense_{i}"]
+    h = h @ np.asarray(p["kernel"]) + np.asarray(p["bias"])[0]
+    h = np.maximum(h, 0) if i == 0 else h
+  return h
+
+
+def softmax(z):
+  e = np.exp(z - z.max(-1, keepdims=True))
+  return e / e.sum(-1, keepdims=True)
+
+
+def test_an_arms_numbers_are_those_of_its_members(run):
+  """The deep ensemble of the third seed, in NumPy, from the parameters."""
+  products, per_seed = run.products, run.summary["per_seed"]
+  tables = data.load(run.config, {}, lambda line: None)
+  rows = tables.test["test"][2]
+  x = tables.test["image"][rows] / np.float32(255)
+  y = tables.test["label"][rows]
+  best = products["chosen"]["picks"][2, 0]
+  members = [jax.tree.map(lambda a: a[2, best], products["search"].params)]
+  members += [
+    jax.tree.map(lambda a, j=j: a[2, j], products["strata"].params)
+    for j in range(2)
+  ]
+  each = np.stack([softmax(plain(p, x)) for p in members])
+  p = each.mean(0)
+  nll = -np.log(p[np.arange(len(y)), y]).mean()
+  assert per_seed["deep.nll"][2] == pytest.approx(nll, rel=1e-3)
+  accuracy = (p.argmax(-1) == y).mean()
+  assert per_seed["deep.accuracy"][2] == pytest.approx(accuracy, abs=2e-3)
+  pairs = [(0, 1), (0, 2), (1, 2)]
+  differ = [(each[i].argmax(-1) != each[j].argmax(-1)).mean() for i, j in pairs]
+  assert per_seed["deep.disagreement"][2] == pytest.approx(
+    np.mean(differ), abs=2e-3
+  )
+  member = -np.log(each[:, np.arange(len(y)), y]).mean()
+  assert per_seed["deep.member_nll"][2] == pytest.approx(member, rel=1e-3)
+
+
+def test_the_divisions_share_nothing(run):
+  tables = data.load(run.config, {}, lambda line: None)
+  for s in range(4):
+    parts = [
+      set(tables.learn["train"][s]),
+      set(tables.learn["val"][s]),
+      set(tables.test["test"][s]),
+    ]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 1797
+  assert (tables.learn["train"][0] != tables.learn["train"][1]).any()
+
+
+def test_strata_have_the_chosen_lambdas_and_other_starts(run):
+  chosen, strata = run.products["chosen"], run.products["strata"]
+  lams = np.exp(np.asarray(strata.bounds.low))[:, :, 0]
+  np.testing.assert_allclose(lams, np.repeat(chosen["lams"], 2, 1), rtol=1e-5)
+  # Every training has an order and masks of its own.
+  seeds = [run.products["search"].seed[0], strata.seed[0]]
+  assert len(np.unique(np.concatenate(seeds))) == 4 + 6
+
+
+def test_a_search_has_one_start_and_strata_have_others(run):
+  config = api.fields.override(run.config, {"arms": ("deep",)})
+  made = {
+    p.key: p
+    for p in train.phases(config, {}, lambda line: None)
+    if p.key in ("search", "strata")
+  }
+  seed = np.uint32(0)
+  search = jax.jit(made["search"].init)({}, seed).members.params
+  kernel = np.asarray(search["dense_0"]["kernel"]).reshape(4, 4, -1)
+  assert (kernel == kernel[:, :1]).all()
+  assert (kernel[0] != kernel[1]).any()
+  strata = jax.jit(made["strata"].init)(run.products, seed).members.params
+  other = np.asarray(strata["dense_0"]["kernel"]).reshape(4, 3, 2, -1)
+  assert (other == other[:, :1]).all()
+  for j in range(2):
+    assert abs(np.corrcoef(other[0, 0, j], kernel[0, 0])[0, 1]) < 0.2
+
+
+def test_jensen_and_the_briers_identity(run):
+  for arm in ARMS:
+    m = run.summary["per_seed"]
+    nll, member = np.array(m[f"{arm}.nll"]), np.array(m[f"{arm}.member_nll"])
+    assert (nll <= member + 1e-5).all()
+    # Members differ (trap 9).
+    assert (np.array(m[f"{arm}.members"]) <= 3).all()
+  assert min(m["hyper_batch.disagreement"]) > 1e-3
+
+
+def test_a_stopped_run_ends_with_the_same_bits(run, tmp_path, programs):
+  def stop(event, step):
+    if event == "step" and step == 8:
+      signal.raise_signal(signal.SIGTERM)
+
+  how = {**FEW, "arms": ARMS, "workdir": tmp_path, "programs": programs}
+  with pytest.raises(Interrupted):
+    kd_jax.train("hyper_ensembles", "tiny", observer=stop, **how)
+  again = kd_jax.train("hyper_ensembles", "tiny", **how)
+  assert again.summary["per_seed"] == run.summary["per_seed"]
+  for name in ("search", "hyper_batch.train"):
+    for a, b in zip(
+      jax.tree.leaves(again.products[name]),
+      jax.tree.leaves(run.products[name]),
+      strict=True,
+    ):
+      np.testing.assert_array_equal(a, b)
+
+
+def test_an_ensemble_to_use(run):
+  apply, variables = kd_jax.load(run.workdir)
+  tables = data.load(run.config, {}, lambda line: None)
+  rows = tables.test["test"][0]
+  p = np.asarray(apply(variables, tables.test["image"][rows]))
+  nll = -np.log(p[np.arange(len(rows)), tables.test["label"][rows]]).mean()
+  first = run.summary["per_seed"]["hyper_deep.nll"][0]
+  assert nll == pytest.approx(first, rel=1e-4)
+  np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-5)
+  with pytest.raises(UsageError, match="neither hyper_deep nor hyper_batch"):
+    METHOD.apply(run.config, {})
+
+
+def test_figures_show_what_was_found(run):
+  figures = run.plot()
+  assert {"reliability", "severity", "bounds"} <= set(figures)
+  final = run.products["deep.final"]
+  # The diagram's bars are the shares of right answers.
+  panel = next(
+    a for a in figures["reliability"].axes if a.get_title().startswith("deep")
+  )
+  heights = np.array([bar.get_height() for bar in panel.patches])
+  count, correct = (np.asarray(final[k]).sum(0) for k in ("count", "correct"))
+  there = count > 0
+  np.testing.assert_allclose(
+    heights[there], (correct / np.maximum(count, 1))[there], rtol=1e-5
+  )
+  # As many answers as test images, of four seeds.
+  assert count.sum() == 4 * (1797 - 300)
+  c_nll = np.asarray(final["c_nll"])
+  assert c_nll.shape == (4, 3, 5)
+  np.testing.assert_allclose(
+    c_nll.mean((1, 2)), run.summary["per_seed"]["deep.c_nll"], rtol=1e-5
+  )
+  # The bounds' figure: an interval for each member and hyperparameter.
+  (axes,) = figures["bounds"].axes
+  assert len(axes.lines) == 4 * (1 + 3)
+
+
+def test_members_that_do_not_differ_are_warned_of():
+  with pytest.warns(UserWarning, match="hyper_batch: members answer alike"):
+    warn_of_collapse({"hyper_batch.collapsed": 0.5, "x.nll": 1.0})
+  warn_of_collapse({"hyper_batch.collapsed": 0.0})
+
+
+def test_every_claim_names_what_is_measured():
+  named = {arm for claim in METHOD.claims for arm, _ in _sides(claim)}
+  assert named <= set(METHOD.reproduce_arms) <= set(METHOD.arms)
+  _, _, config = api.configure("hyper_ensembles", "tiny", arms=("deep",))
+  products, found = {}, {}
+  for phase in train.phases(config, {}, lambda line: None):
+    if isinstance(phase, WholeRun):
+      products[phase.key], found = jax.eval_shape(
+        phase.run, products, phase.data, np.uint32(0)
+      )
+    else:
+      state = jax.eval_shape(phase.init, products, np.uint32(0))
+      products[phase.key] = jax.eval_shape(phase.product, state)
+  assert all(x.shape == (4,) for x in found.values())
+  for claim in METHOD.claims:
+    assert {metric for _, metric in _sides(claim)} <= set(found)
+
+
+def _sides(claim):
+  both = (claim.treatment, claim.baseline)
+  return [side for side in both if isinstance(side, tuple)]
+
+
+def test_arms_change_what_they_say():
+  config = arms.PRESETS["small"]
+  assert arms.of_arm(config, "tau_0").hyper.tau == 0
+  assert arms.of_arm(config, "clean_hyper_batch").data.wrong == 0
+  assert arms.of_arm(config, "mnist_stn").data.name == "mnist_5k"
+  assert arms.of_arm(config, "hyper_batch") == config
+  assert set(arms.NAMES) == set(METHOD.arms)
+
+
+def test_ones_own_images_through_the_command(tmp_path, capsys):
+  digits = load_digits()
+  path = tmp_path / "mine.npz"
+  image = np.round(digits.images[:400] / 16 * 255).astype(np.uint8)
+  np.savez(path, image=image, label=digits.target[:400])
+  words = (
+    f"train hyper_ensembles tiny --workdir {tmp_path / 'w'} --data.name {path} "
+    "--data.train 100 --data.val 50 --steps 4 --seeds 4 --arms hyper_batch "
+    "--widths 6"
+  )
+  with pytest.raises(SystemExit) as stop:
+    cli.main(words.split())
+  assert stop.value.code == 0
+  run = api.open_run(tmp_path / "w")
+  products = run.products["hyper_batch.final"]
+  # Every fifth of each class is for tests.
+  assert 4 * 70 < products["count"].sum() < 4 * 90
+
+
+@pytest.mark.parametrize(
+  ("fields", "words"),
+  [
+    ({"model": "vgg"}, "model is 'vgg'"),
+    ({"members": 1}, "members is 1"),
+    ({"tuned": ("l3",)}, "tuned has 'l3'"),
+    ({"l2_range": (0.0, 1.0)}, "l2_range"),
+    ({"dropout_range": (0.1, 1.0)}, "dropout_range must end below 1"),
+    ({"model": "resnet20", "tuned": ("dropout",)}, "no dropout to tune"),
+    ({"widths": ()}, "widths"),
+  ],
+)
+def test_wrong_fields_are_refused(fields, words):
+  with pytest.raises(UsageError, match=words):
+    Config(arms=("deep",), **fields)
+
+
+def test_wrong_data_is_refused():
+  config = arms.PRESETS["tiny"]
+  with pytest.raises(UsageError, match="images and foreign, not webb"):
+    data.load(config, {"webb": {}}, print)
+  few = api.fields.override(config, {"data.train": 1700})
+  with pytest.raises(UsageError, match="leave nothing of 1797 images"):
+    data.load(few, {}, print)
+  other = {"image": np.zeros((10, 9, 9), np.uint8)}
+  other["label"] = np.arange(10) % 2
+  with pytest.raises(UsageError, match=r"foreign images are \(9, 9, 1\)"):
+    data.load(config, {"foreign": {"test": other}}, print)
+
+
+def test_wrong_labels_are_as_many_as_asked_for():
+  labels = np.arange(1000) % 10
+  changed = data.noisy(np.random.default_rng(0), labels, 0.3, 10)
+  # A tenth of those that are drawn anew come out as they were.
+  assert abs((changed != labels).sum() - 270) < 25
