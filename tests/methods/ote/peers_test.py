@@ -31,7 +31,7 @@ def test_gram_schmidt():
   m = np.random.default_rng(0).normal(size=(3, 4, 4, 5)).astype(np.float32)
   q = plain_torch._orthogonal(torch.as_tensor(m)).numpy()
   np.testing.assert_allclose(
-    q, algebra.orthogonal_blocks(jnp.asarray(m)), atol=1e-5
+    q, algebra.orthogonal_blocks(jnp.asarray(m)), atol=1e-4
   )
 
 
