@@ -64,14 +64,14 @@ class Program:
     split = phase.split(state) if phase.split else None
     self.state = accel.place(state, devices, split=split)
     self.data = accel.place(data, devices)
-    if fixed and phase.fused:
+    if fixed:
       step = _whole(step)
     fuse = accel.scan_steps if phase.fused else accel.one_step
     lifted = accel.data_parallel(
       fuse(step),
       mode=mode,
       devices=devices,
-      data="sharded" if fixed and not phase.fused else "replicated",
+      data="replicated",
       split=split,
     )
     self.mode = lifted.mode
