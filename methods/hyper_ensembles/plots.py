@@ -77,7 +77,8 @@ def reliability(finals: Any) -> Any:
     bins = len(count)
     middle = (np.arange(bins) + 0.5) / bins
     height = np.divide(correct, count, out=np.zeros(bins), where=there)
-    shade = 0.2 + 0.8 * count / count.max()
+    # Rounding may take float32 beyond 1.
+    shade = np.minimum(0.2 + 0.8 * count / count.max(), 1.0)
     for x, y, a in zip(middle, height, shade, strict=True):
       place.bar(x, y, 1 / bins, color="tab:blue", alpha=float(a))
     place.plot([0, 1], [0, 1], "--", color="gray", linewidth=1)

@@ -13,7 +13,7 @@ from kd_jax.errors import Interrupted, UsageError
 from kd_jax.experiment import WholeRun
 from kd_jax.methods.hyper_ensembles import METHOD, arms, data, train
 from kd_jax.methods.hyper_ensembles.config import Config
-from kd_jax.methods.hyper_ensembles.plots import warn_of_collapse
+from kd_jax.methods.hyper_ensembles.plots import reliability, warn_of_collapse
 
 FEW = {"steps": 12, "runs": 4, "log_every": 4, "quiet": True}
 ARMS = ("deep", "hyper_deep", "hyper_batch")
@@ -186,6 +186,15 @@ def test_figures_show_what_was_found(run):
   # The bounds' figure: an interval for each member and hyperparameter.
   (axes,) = figures["bounds"].axes
   assert len(axes.lines) == 4 * (1 + 3)
+
+
+@pytest.mark.parametrize("count", [3.0, 7.0, 997.0, 9970.0])
+def test_no_bar_is_shaded_beyond_one(count):
+  bins = np.zeros((2, 15), np.float32)
+  bins[:, 14] = count
+  final = {"confidence": bins, "correct": bins, "count": bins}
+  (axes,) = reliability({"deep": final}).axes
+  assert max(bar.get_alpha() for bar in axes.patches) == 1.0
 
 
 def test_members_that_do_not_differ_are_warned_of():
