@@ -48,8 +48,10 @@ def stream(
   """
   import grain
 
-  if process_index is None or process_count is None:
-    process_index, process_count = jax.process_index(), jax.process_count()
+  if process_count is None:
+    process_count = jax.process_count()
+  if process_index is None:
+    process_index = jax.process_index()
   if batch_size < 1 or batch_size % process_count:
     raise ValueError(
       f"a global batch of {batch_size} rows does not divide over "

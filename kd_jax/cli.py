@@ -24,7 +24,7 @@ kd-jax: papers' methods in JAX, each with its baselines and its claims.
       --first-seed 1000   seeds that were seen before are not fresh
   kd-jax benchmark [METHOD ...] [--seconds 3] [--json FILE] [--profile DIR]
       "networks" among the methods is the backbones alone
-  kd-jax benchmark modes [METHOD ...]           pmap, jit, shard_map compared
+  kd-jax benchmark modes METHOD ...             pmap, jit, shard_map compared
   kd-jax benchmark data                         decoding, beside PyTorch's
   kd-jax data list | build NAME [--manual-dir DIR] | show NAME [--out FILE]
 

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from kd_jax import accel, report, throughput, timing
+from kd_jax.errors import UsageError
 from kd_jax.experiment import Case, Method
 
 Row = dict[str, Any]
@@ -25,7 +26,7 @@ ROUNDS = 5
 
 
 def compare(
-  methods: str | Method | Sequence[str | Method] = (),
+  methods: str | Method | Sequence[str | Method],
   *,
   json_file: str | pathlib.Path | None = None,
   seconds: float = 3.0,
@@ -38,7 +39,7 @@ def compare(
   JAX yet can have.
 
   Args:
-    methods: their names; "kd3" if empty.
+    methods: their names.
     json_file: where the rows go too.
     seconds: how long each program is timed, compilation aside.
     counts: numbers of devices; those that there are not are left out.
@@ -48,12 +49,14 @@ def compare(
     A row per case, number of devices and mode.
 
   Raises:
-    UsageError: for an unknown method.
+    UsageError: for an unknown method, or none.
   """
+  if not methods:
+    raise UsageError("name a method: kd-jax benchmark modes METHOD ...")
   _host_devices(max(counts))
   accel.start()
   rows = []
-  for name, case in _first(throughput.cases(methods or ("kd3",))):
+  for name, case in _first(throughput.cases(methods)):
     for count in counts:
       if count > len(jax.devices()):
         say(f"there are no {count} devices")

@@ -5,6 +5,7 @@ import pytest
 import toy_seeds
 
 from kd_jax import modes
+from kd_jax.errors import UsageError
 
 
 def test_every_mode_on_every_count(tmp_path):
@@ -54,3 +55,8 @@ def test_the_first_case_is_a_training_step(name):
   ((found, case),) = modes._first(modes.throughput.cases(name))
   assert found == name
   assert "step" in case.name
+
+
+def test_a_method_has_to_be_named():
+  with pytest.raises(UsageError, match="name a method"):
+    modes.compare([])

@@ -145,10 +145,13 @@ def test_the_core_names_no_method():
 
 
 def test_arrows_go_one_way():
-  """The core imports neither methods nor, but for the command, data sets."""
+  """The core imports neither methods nor data sets.
+
+  But for the command, and for the benchmark's networks, which draw batches.
+  """
   above = {"cli.py", "listing.py"}
   for file in (ROOT / "kd_jax").rglob("*.py"):
-    if file.name not in above:
+    if file.name not in above and file.parent.name != "networks":
       text = file.read_text()
       assert "kd_jax.datasets" not in text, file
       assert "kd_jax.methods import" not in text, file

@@ -122,10 +122,10 @@ def test_every_row_names_its_peers():
 
 
 def test_operations_of_a_step_and_the_compilers_count():
-  """What the compiler counts beyond them is drawing and the optimizer."""
+  """The compiler counts drawing, roots and the optimizer, too."""
   make = functools.partial(graphs.load, "families:400")
   phase = cases.train_case("rotate", "small", make)
   state = jax.eval_shape(phase.init, {}, np.uint32(0))
   lowered = jax.jit(phase.step).trace(state, phase.data).lower()
   counted = lowered.cost_analysis()["flops"]
-  assert 0.7 < cases.train_flops("rotate", "small", make) / counted < 1.05
+  assert 0.6 < cases.train_flops("rotate", "small", make) / counted < 1.05
