@@ -143,8 +143,8 @@ def follow(
   seen = trajectory.visits(mdp.transitions, chances, config.restart)
   if seen.restart:
     say(
-      f"{arm}: {mdp.name} does not come back to every state: the trajectory "
-      f"restarts anywhere with chance {seen.restart:g}"
+      f"{arm}: {mdp.name} comes back to some states never, or hardly ever: the "
+      f"trajectory restarts anywhere with chance {seen.restart:g}"
     )
   rates = [
     step_sizes.trajectory_rates(
