@@ -46,7 +46,7 @@ class Config(experiment.Config):
       every state, the others share the rest; 0 is uniform. The paper's Fig. 7
       has 0.5 of two, Fig. 8 also 0.001 to 0.2.
     restart: chance of going on from a state drawn uniformly, where the
-      behaviour would not visit every pair for ever. Not used on the ring.
+      behaviour would visit a state never, or hardly ever. Not used on the ring.
     mended: whether Algorithm 2 clips V to [0, v_max] and its step in Q to 1; as
       printed it diverges.
     samples: of each pair, for the plug-in; the paper's is 1000.

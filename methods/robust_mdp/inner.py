@@ -4,7 +4,8 @@ Each is written for one pair, a vector p of probabilities and v of values of the
 same next states, and broadcasts over leading axes; places with p = 0 count for
 nothing (the adversary cannot invent transitions). All work with v less its
 smallest value on the support, so that nothing large cancels and float32 keeps
-six digits.
+six digits of the value. Of chi-square's kernel it does not where lam is tiny
+and the least value rare: that is a difference over lam.
 
 Source: the duals are eq. 9 of Yang et al. 2023; the searches are ours.
 """
@@ -150,6 +151,8 @@ def _chi_square(p, v, lam):
   ratio = jnp.maximum(e - x, 0) / (2 * lam)
   distance = (p * jnp.square(ratio - 1)).sum()
   value = floor + (p * ratio * x).sum() + lam * distance
+  # The Lagrangian's: what rounding of e does to the sum costs its square alone.
+  value += (e - 2 * lam) * (1 - (p * ratio).sum())
   return value, floor + e - 2 * lam, p * ratio, distance
 
 

@@ -35,7 +35,7 @@ def plots(run: Any) -> dict[str, Any]:
   per_seed = run.summary.get("per_seed", {})
   found = control_plots.figures(per_seed)
   if _names(per_seed, "exact_"):
-    found["gap"] = gap(per_seed)
+    found["gap"] = gap(config, per_seed)
   learned = [
     arm for arm in config.arms if "history" in products.get(f"{arm}.learn", {})
   ]
@@ -49,10 +49,11 @@ def plots(run: Any) -> dict[str, Any]:
   return found | drawing.policies(config, products)
 
 
-def gap(per_seed: Mapping[str, Sequence[float]]) -> Any:
+def gap(config: Config, per_seed: Mapping[str, Sequence[float]]) -> Any:
   """Robust less ordinary values, and the plug-in's error, against lam.
 
   Args:
+    config: the run's configuration; the weights are its arms'.
     per_seed: "arm.metric" to one value a seed.
 
   Returns:
@@ -60,13 +61,14 @@ def gap(per_seed: Mapping[str, Sequence[float]]) -> Any:
   """
   figure = report.new_figure(9, 4)
   left, right = figure.subplots(1, 2)
+  weights = {lam for arm in config.arms for lam in of_arm(config, arm).lams}
   for name in _names(per_seed, "exact_"):
-    lams, values = _against_lam(per_seed, f"{name}.gap_lam_")
+    lams, values = _against_lam(weights, per_seed, f"{name}.gap_lam_")
     left.plot(lams, values.mean(1), "o-", label=name.removeprefix("exact_"))
   _log(left)
   left.set(xlabel="lam", ylabel="max |V*_p - V*|", title="price of robustness")
   left.legend()
-  lams, values = _against_lam(per_seed, "plug_in.final_error_lam_")
+  lams, values = _against_lam(weights, per_seed, "plug_in.final_error_lam_")
   if lams:
     _band(right, lams, values, marker="o")
     _log(right, y=False)
@@ -82,15 +84,11 @@ def _names(per_seed, prefix):
   )
 
 
-def _against_lam(per_seed, prefix) -> tuple[list[float], np.ndarray]:
-  """The weights in order, and (weights, seeds) of a metric."""
-  found = {
-    float(key.removeprefix(prefix).replace("_", ".")): values
-    for key, values in per_seed.items()
-    if key.startswith(prefix)
-  }
-  lams = sorted(found)
-  return lams, np.array([found[lam] for lam in lams], np.float64)
+def _against_lam(weights, per_seed, prefix) -> tuple[list[float], np.ndarray]:
+  """The weights that have a metric, in order, and its (weights, seeds)."""
+  lams = [lam for lam in sorted(weights) if prefix + label(lam) in per_seed]
+  values = [per_seed[prefix + label(lam)] for lam in lams]
+  return lams, np.array(values, np.float64)
 
 
 def _band(axes, x, values, **how):

@@ -79,9 +79,10 @@ def _solver(config, arm):
 def _run(config, arm, problem, products, data, seed):
   model, penalised = data["model"], ARMS[arm].target == "penalised"
   known = products[problem.key]
-  reference = jnp.asarray(known["constrained"])[None]
   if penalised:
     reference = jnp.asarray(known["penalised"])[problem.places(config.lams)]
+  else:
+    reference = jnp.asarray(known["constrained"])[None]
   solve = functools.partial(_solver(config, arm), config)
 
   def one(member):
@@ -100,7 +101,11 @@ def _run(config, arm, problem, products, data, seed):
     backup if penalised else None,
     jnp.asarray(problem.mdp.start, jnp.float32),
   )
-  measured = measure({"q": q, "reference": reference}, data)
+  small = problem.mdp.states <= problems.LARGE
+  measured = measure(
+    {"q": q, "reference": reference},
+    {**data, "model": model if small else None},
+  )
   found = {f"final_{k}": m.total for k, m in measured.items()}
   errors = [k for k in found if k.startswith("final_error_lam_")]
   spreads = {

@@ -1,6 +1,7 @@
 """A task made ready: model, simulator, references, and its shifted kernels."""
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -134,6 +135,16 @@ def gather(config: Config) -> tuple[dict[str, Problem], dict[str, Problem]]:
   return by_key, {arm: found[place] for arm, place in place_of.items()}
 
 
+def _check_labels(lams):
+  """Refuses weights that metrics could not tell apart, in increasing order."""
+  for low, high in itertools.pairwise(lams):
+    if label(low) == label(high):
+      raise UsageError(
+        f"lams has {low!r} and {high!r}, which metrics, named to four digits, "
+        "do not tell apart; leave one out"
+      )
+
+
 def tabular(config: Config) -> list[str]:
   """The arms of a run that learn a table."""
   return [arm for arm in config.arms if ARMS[arm].kind != "control"]
@@ -141,6 +152,7 @@ def tabular(config: Config) -> list[str]:
 
 def _problem(place, mdp, lams, taken) -> Problem:
   environment, discount, divergence = place
+  _check_labels(lams)
   key = "exact_" + re.sub(r"\W+", "_", mdp.name)
   key = key if divergence == "chi2" else f"{key}_{divergence}"
   if key in taken:

@@ -56,6 +56,7 @@ def phases(
       "is the path of an .npz in environment"
     )
   known, by_arm = problems.gather(config)
+  _check_sizes(by_arm)
   found: list[Any] = [solving.exact_phase(config, p) for p in known.values()]
   for arm, problem in by_arm.items():
     own = of_arm(config, arm)
@@ -66,6 +67,17 @@ def phases(
   if len(by_arm) < len(config.arms):
     found += control.phases(config, say)
   return found
+
+
+def _check_sizes(by_arm):
+  for arm, problem in by_arm.items():
+    needed = ARMS[arm].target in ("constrained", "multilevel")
+    if needed and problem.mdp.states > LARGE:
+      raise UsageError(
+        f"{arm} is held to the constrained form's exact values, which are "
+        f"solved for up to {LARGE} states; {problem.mdp.name} has "
+        f"{problem.mdp.states}: leave {arm} out of arms"
+      )
 
 
 def learner_phase(
@@ -131,8 +143,8 @@ def follow(
   seen = trajectory.visits(mdp.transitions, chances, config.restart)
   if seen.restart:
     say(
-      f"{arm}: {mdp.name} does not come back to every state: the trajectory "
-      f"restarts anywhere with chance {seen.restart:g}"
+      f"{arm}: {mdp.name} comes back to some states never, or hardly ever: the "
+      f"trajectory restarts anywhere with chance {seen.restart:g}"
     )
   rates = [
     step_sizes.trajectory_rates(

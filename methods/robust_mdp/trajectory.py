@@ -16,6 +16,10 @@ from scipy.sparse import csgraph
 from kd_jax.methods.robust_mdp.environments import simulator
 from kd_jax.methods.robust_mdp.online import Transition
 
+# A state below this long-run chance is as good as never visited; a linear solve
+# in float64 knows no smaller ones.
+RAREST = 1e-9
+
 
 class Behaviour(NamedTuple):
   """How a trajectory is made.
@@ -36,7 +40,7 @@ class Visits(NamedTuple):
     rare: d_min, of the rarest pair.
     often: d_max.
     restart: the chance of restarts that it takes; 0 where every state is
-      visited for ever without.
+      visited often enough without.
   """
 
   rare: float
@@ -70,20 +74,29 @@ def visits(
   Args:
     transitions: P*.
     chances: of the actions.
-    restart: what is taken where the chain alone does not come back everywhere.
+    restart: what is taken where the chain alone does not come back everywhere,
+      or is in a state with a chance below `RAREST`.
 
   Returns:
     d_min, d_max and the chance of restarts.
   """
   chain = np.einsum("sat,a->st", transitions, chances)
-  states = len(chain)
   parts, _ = csgraph.connected_components(chain > 0, connection="strong")
-  restart = 0.0 if parts == 1 else restart
-  chain = (1 - restart) * chain + restart / states
-  balance = np.vstack([chain.T - np.eye(states), np.ones(states)])
-  d, *_ = np.linalg.lstsq(balance, np.eye(states + 1)[-1], rcond=None)
+  if parts == 1 and (d := _stationary(chain)).min() >= RAREST:
+    restart = 0.0
+  else:
+    # A restart alone gives each state this chance; rounding may not take it.
+    least = restart / len(chain)
+    d = _stationary((1 - restart) * chain + least).clip(least, 1)
   pairs = np.outer(d, chances)
   return Visits(float(pairs.min()), float(pairs.max()), restart)
+
+
+def _stationary(chain):
+  states = len(chain)
+  balance = np.vstack([chain.T - np.eye(states), np.ones(states)])
+  d, *_ = np.linalg.lstsq(balance, np.eye(states + 1)[-1], rcond=None)
+  return d
 
 
 def roll_out(

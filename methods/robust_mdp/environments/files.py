@@ -8,7 +8,6 @@ import dataclasses
 import os
 import pathlib
 import zipfile
-import zlib
 
 import numpy as np
 
@@ -75,15 +74,15 @@ def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     with np.load(path, allow_pickle=False) as file:
       names = set(file.files)
       found = {name: file[name] for name in KNOWN if name in names}
-  except (
-    ValueError,
-    OSError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-  ) as error:
+      for name, array in found.items():
+        if not isinstance(array, np.ndarray):  # Bytes, for want of a header.
+          raise ValueError(f"{name} is no array")
+  # What zip, its compressions and NumPy's header raise has no common parent:
+  # RuntimeError for a password, LZMAError, TokenError, MemoryError and more.
+  except Exception as error:
+    why = " ".join(str(error).split()) or type(error).__name__
     raise DataError(
-      f"{path}: not an .npz of plain arrays ({error}); write it with "
+      f"{path}: not an .npz of plain arrays ({why}); write it with "
       "numpy.savez(path, P=P, R=R, gamma=gamma)"
     ) from error
   missing = [name for name in REQUIRED if name not in names]

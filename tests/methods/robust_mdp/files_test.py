@@ -1,5 +1,7 @@
 """A user's own MDP: read as it is, and refused in one sentence."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -160,6 +162,57 @@ def damaged(path):
   path.write_bytes(content)
 
 
+def directory(offset, value):
+  """Changes a byte of every entry of the zip's directory."""
+
+  def change(path):
+    np.savez(path, **model())
+    content = bytearray(path.read_bytes())
+    at = content.find(b"PK\x01\x02")
+    while at >= 0:
+      content[at + offset] = value
+      at = content.find(b"PK\x01\x02", at + 4)
+    path.write_bytes(content)
+
+  return change
+
+
+def encrypted(path):
+  directory(8, 1)(path)
+  content = bytearray(path.read_bytes())
+  content[6] |= 1  # The first member says so too.
+  path.write_bytes(content)
+
+
+def damaged_lzma(path):
+  with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+    for name, array in model().items():
+      with archive.open(f"{name}.npy", "w") as member:
+        np.save(member, array)
+  content = bytearray(path.read_bytes())
+  content[60] ^= 255
+  content[70] ^= 255
+  path.write_bytes(content)
+
+
+def members(*, suffix=".npy", header=None, content=b""):
+  """Three members: an array's header, then bytes."""
+  if header is not None:
+    line = header.ljust(117).encode() + b"\n"
+    size = len(line).to_bytes(2, "little")
+    content = b"\x93NUMPY\x01\x00" + size + line + bytes(64)
+
+  def make(path):
+    with zipfile.ZipFile(path, "w") as archive:
+      for name in ("P", "R", "gamma"):
+        archive.writestr(name + suffix, content)
+
+  return make
+
+
+HEADER = "{'descr': '<f8', 'fortran_order': False, 'shape': "
+
+
 @pytest.mark.parametrize(
   ("make", "words"),
   [
@@ -170,10 +223,20 @@ def damaged(path):
     (write(b"P,R,gamma\n1,2,3\n"), "not an .npz"),
     (lone_array, "not an .npz"),
     (damaged, "not an .npz"),
+    (encrypted, "not an .npz.*password"),
+    (directory(10, 99), "not an .npz.*compression"),
+    (damaged_lzma, "not an .npz"),
+    (members(suffix="", content=b"not npy"), "not an .npz.*P is no array"),
+    (members(content=b"not npy"), "not an .npz.*P is no array"),
+    (members(header="{'descr': '<f8', 'fortran_order': "), "not an .npz"),
+    (members(header=HEADER + "(1000000, 1000000, 1000), }"), "not an .npz"),
+    (members(header=HEADER + "(-1,), }"), "not an .npz|P has shape"),
   ],
 )
 def test_what_is_no_npz_is_one_sentence(tmp_path, make, words):
   path = tmp_path / "bad.npz"
   make(path)
-  with pytest.raises(DataError, match=words):
+  with pytest.raises(DataError, match=words) as caught:
     environments.make(str(path))
+  assert str(path) in str(caught.value)
+  assert "\n" not in str(caught.value)

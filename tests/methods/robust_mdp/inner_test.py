@@ -265,3 +265,27 @@ def test_values_that_all_share_and_values_of_each(divergence):
   if divergence is not L1:
     expected = np.asarray(shared.kernel).sum((0, 1))
     np.testing.assert_allclose(slope(jnp.asarray(v)), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("lam", [1e-6, 1e-4, 1e-2, 1.0])
+def test_chi_square_in_float32_with_a_rare_floor(lam, x64):
+  """The least value has a chance of 1e-8 to .1, the others are up to 10."""
+  rng = np.random.default_rng(12)
+  n = 400
+  rare = 10 ** rng.uniform(-8, -1, (n, 1))
+  p = np.hstack([rare, (1 - rare) * rng.dirichlet(np.ones(5), n)])
+  v = np.hstack([np.zeros((n, 1)), rng.uniform(0, 10, (n, 5))])
+  p, v = p.astype(np.float32), v.astype(np.float32)
+  lam = np.float32(lam)
+  solve = jax.jit(inner.penalised(CHI_SQUARE))
+  value = solve(p, v, lam).value
+  slope = jax.grad(lambda v: solve(p, v, lam).value.sum())(v)
+  assert value.dtype == np.float32
+  with x64():
+    exact = inner.penalised(CHI_SQUARE)(
+      p.astype(np.float64), v.astype(np.float64), np.float64(lam)
+    )
+    expected, kernel = np.asarray(exact.value), np.asarray(exact.kernel)
+  np.testing.assert_allclose(value, expected, atol=5e-6)
+  # The gradient in v is the worst kernel.
+  np.testing.assert_allclose(slope, kernel, atol=2e-5)

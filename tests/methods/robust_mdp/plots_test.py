@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from kd_jax import report
-from kd_jax.methods.robust_mdp import curves, drawing, states
+from kd_jax.errors import UsageError
+from kd_jax.methods.robust_mdp import curves, drawing, problems, states
 from kd_jax.methods.robust_mdp.arms import PRESETS
 
 # The package's own `plots` is the function.
@@ -125,3 +126,36 @@ def test_arrows_are_red_where_the_action_is_another():
     assert letters["G"] == (1, 1)
     assert letters["S"] != (0, 0)  # Beside its arrow.
   assert found == [["black"] * 3, ["tab:red", "black", "black"]]
+
+
+@pytest.mark.parametrize("lams", [(1e-6, 1e-5, 1.0), (0.5, 1e5, 1e6)])
+def test_weights_of_any_size_stand_where_they_are(lams):
+  config = dataclasses.replace(CONFIG, lams=lams)
+  names = [problems.label(lam) for lam in lams]
+  per_seed = {
+    f"exact_chain.gap_lam_{name}": [3.0 - i] * 3 for i, name in enumerate(names)
+  } | {
+    f"plug_in.final_error_lam_{name}": [i, i + 2.0]
+    for i, name in enumerate(names)
+  }
+  left, right = plots.gap(config, per_seed).axes
+  np.testing.assert_array_equal(lines(left)["chain"], [lams, [3, 2, 1]])
+  np.testing.assert_array_equal(
+    right.get_lines()[0].get_data(), [lams, [1, 2, 3]]
+  )
+
+
+@pytest.mark.parametrize(
+  ("arms", "lams"),
+  [
+    (("algorithm_1",), (1.0, 1.00001)),
+    # An arm's own weights, on the same task.
+    (("algorithm_2", "behaviour_5"), (2.00001,)),
+  ],
+)
+def test_weights_with_one_name_are_refused(arms, lams):
+  config = dataclasses.replace(CONFIG, arms=arms, lams=lams)
+  with pytest.raises(UsageError, match=r"lams has .* do not tell apart"):
+    problems.gather(config)
+  apart = dataclasses.replace(CONFIG, arms=arms, lams=(1.001,))
+  assert 1.001 in next(iter(problems.gather(apart)[0].values())).lams

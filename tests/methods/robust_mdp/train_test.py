@@ -246,3 +246,48 @@ def test_every_claim_names_what_is_measured():
   for claim in METHOD.claims:
     assert claim.treatment in measured
     assert isinstance(claim.baseline, float) or claim.baseline in measured
+
+
+def test_a_large_task_runs_the_default_arms(tmp_path):
+  """Above 200 states the constrained form is not solved for."""
+  how = {
+    "environment": "garnet-210-2-3",
+    "workdir": tmp_path / "run",
+    **FEW,
+    "outer_steps": 4,
+    "transitions": 200,
+    "samples": 5,
+  }
+  run = kd_jax.train("robust_mdp", "tiny", **how)
+  found = run.summary["per_seed"]
+  assert not [key for key in found if "worst_lam" in key or "match" in key]
+  for arm in run.config.arms:
+    errors = [v for k, v in found.items() if k.startswith(f"{arm}.final_error")]
+    assert errors
+    assert np.isfinite(errors).all()
+  q = run.products["plug_in.learn"]["q"]
+  (exact_q,) = (
+    product["penalised"]
+    for key, product in run.products.items()
+    if key.startswith("exact_")
+  )
+  np.testing.assert_allclose(
+    found["plug_in.final_error_lam_10"],
+    np.abs(q[:, 1] - exact_q[1]).max((1, 2)),
+    rtol=1e-5,
+  )
+
+
+@pytest.mark.parametrize(
+  "arm", ["revi", "revi_kl", "multilevel", "constrained"]
+)
+def test_a_large_task_refuses_the_constrained_form(tmp_path, arm):
+  with pytest.raises(UsageError, match=f"{arm} is held.* up to 200 states;"):
+    kd_jax.train(
+      "robust_mdp",
+      "tiny",
+      workdir=tmp_path / "run",
+      environment="garnet-210-2-3",
+      arms=("algorithm_1", arm),
+      **FEW,
+    )
