@@ -36,6 +36,7 @@ from kd_jax.datasets.graphs.text import (
 
 Unseen = Literal["refuse", "allow"]
 DICTIONARIES = {"entities": "entities.dict", "relations": "relations.dict"}
+NAMES = [*(f"{split}.txt" for split in SPLITS), *DICTIONARIES.values()]
 _SUFFIXES = (".txt", ".tsv", ".txt.gz", ".tsv.gz")
 
 
@@ -56,10 +57,11 @@ def read_folder(
   Raises:
     DataError: says what is wrong, in which file and line.
   """
-  return read(find_files(folder), name=name or str(folder), unseen=unseen)
+  texts = {part: open_text(p) for part, p in find_files(folder).items()}
+  return read(texts, name=name or str(folder), unseen=unseen)
 
 
-def find_files(folder: Path) -> dict[str, Text]:
+def find_files(folder: Path) -> dict[str, Path]:
   """The files of a folder by their part.
 
   Args:
@@ -70,23 +72,24 @@ def find_files(folder: Path) -> dict[str, Text]:
     there.
 
   Raises:
-    DataError: for a missing split, and for a part with two files.
+    DataError: for missing splits, and for a part with two files.
   """
   if not folder.is_dir():
     raise DataError(f"there is no folder {folder}")
-  found = {}
-  for split in SPLITS:
-    path = _only(folder, [f"{split}{suffix}" for suffix in _SUFFIXES])
-    if path is None:
-      raise DataError(
-        f"{folder} has no {split}.txt (nor .tsv, nor one of them as .gz)"
-      )
-    found[split] = open_text(path)
-  for part, file in DICTIONARIES.items():
-    path = _only(folder, [file, f"{file}.gz"])
-    if path is not None:
-      found[part] = open_text(path)
-  return found
+  wanted = {s: [f"{s}{suffix}" for suffix in _SUFFIXES] for s in SPLITS}
+  wanted |= {part: [n, f"{n}.gz"] for part, n in DICTIONARIES.items()}
+  found = {part: _only(folder, names) for part, names in wanted.items()}
+  missing = ", ".join(f"{s}.txt" for s in SPLITS if found[s] is None)
+  if missing:
+    raise DataError(
+      f"{folder} has no {missing} (nor .tsv, nor one of them as .gz)"
+    )
+  return {part: path for part, path in found.items() if path is not None}
+
+
+def part(name: str) -> str:
+  """Which part of a graph a file is, by its name ("train.txt" is "train")."""
+  return name.split(".")[0]
 
 
 def _only(folder: Path, names: Sequence[str]) -> Path | None:
