@@ -22,10 +22,17 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Int32
 
 from kd_jax.datasets.errors import DataError
-from kd_jax.datasets.graphs.graph import HEAD, RELATION, SPLITS, TAIL, Graph
+from kd_jax.datasets.graphs.graph import (
+  HEAD,
+  RELATION,
+  SPLITS,
+  TAIL,
+  Graph,
+  repeated,
+)
 from kd_jax.datasets.graphs.text import (
   Text,
   Triple,
@@ -204,34 +211,11 @@ def _untrained(texts, split, n, what, name) -> DataError:
   )
 
 
-def keys(
-  triples: Int32[np.ndarray, "n 3"], graph: Graph
-) -> Int64[np.ndarray, "n"]:
-  """A number for each triple, the same for the same triple only.
-
-  Args:
-    triples: numbers of head, relation and tail.
-    graph: whose numbers they are.
-
-  Returns:
-    The keys.
-  """
-  head, relation, tail = triples.astype(np.int64).T
-  pairs = head * len(graph.relations) + relation
-  return pairs * len(graph.entities) + tail
-
-
 def _refuse_twice(graph: Graph, texts, rows) -> None:
   """A triple that comes again, in its own split or another."""
-  places = [(s, n) for s in SPLITS for n in range(1, len(rows[s]) + 1)]
-  order = np.argsort(found := keys(graph.known, graph), kind="stable")
-  again = np.flatnonzero(np.diff(found[order]) == 0)
-  if len(again):
-    # The first that repeats, as one reads the files.
-    at = again[np.argmin(order[again + 1])]
-    (split, n), (other, m) = (places[order[at + 1]], places[order[at]])
-    triple = " ".join(rows[split][n - 1])
+  if twice := repeated(graph):
+    (other, m), (split, n) = twice
     raise DataError(
-      f"{texts[split].where}, line {n}: {triple!r} is in line {m} of "
-      f"{texts[other].where} already"
+      f"{texts[split].where}, line {n + 1}: {' '.join(rows[split][n])!r} is in "
+      f"line {m + 1} of {texts[other].where} already"
     )
