@@ -45,6 +45,11 @@ Unseen = Literal["refuse", "allow"]
 DICTIONARIES = {"entities": "entities.dict", "relations": "relations.dict"}
 NAMES = [*(f"{split}.txt" for split in SPLITS), *DICTIONARIES.values()]
 _SUFFIXES = (".txt", ".tsv", ".txt.gz", ".tsv.gz")
+# What a folder's files may be called, by part.
+_NAMES = {s: tuple(f"{s}{suffix}" for suffix in _SUFFIXES) for s in SPLITS} | {
+  part: (name, f"{name}.gz") for part, name in DICTIONARIES.items()
+}
+FILE_NAMES = tuple(name for names in _NAMES.values() for name in names)
 
 
 def read_folder(
@@ -83,9 +88,7 @@ def find_files(folder: Path) -> dict[str, Path]:
   """
   if not folder.is_dir():
     raise DataError(f"there is no folder {folder}")
-  wanted = {s: [f"{s}{suffix}" for suffix in _SUFFIXES] for s in SPLITS}
-  wanted |= {part: [n, f"{n}.gz"] for part, n in DICTIONARIES.items()}
-  found = {part: _only(folder, names) for part, names in wanted.items()}
+  found = {part: _only(folder, names) for part, names in _NAMES.items()}
   missing = ", ".join(f"{s}.txt" for s in SPLITS if found[s] is None)
   if missing:
     raise DataError(
