@@ -196,7 +196,8 @@ def test_only_what_is_read_of_a_folder_counts(tmp_path):
   assert inputs.digest(folder, names) == first
   (folder / "train.tsv").write_text("two")
   assert inputs.digest(folder, names) != first
-  own = inputs.Inputs({"graph": str(folder)}, {"graph": None}, {}, names)
+  given, digests = {"graph": str(folder)}, {"graph": first}
+  own = inputs.Inputs(given, digests, {}, names)
   inputs.keep(own, tmp_path / "run")
   copy = tmp_path / "run" / "inputs" / "graph" / "facts"
   assert {path.name for path in copy.iterdir()} == set(names)
