@@ -93,6 +93,12 @@ def test_figures_are_saved(run, tmp_path):
   assert [p.name for p in report.save_figures(run)] == ["loss.png"]
 
 
+def test_names_that_the_font_lacks_are_drawn_without_a_word(tmp_path):
+  figure = report.new_figure()
+  figure.subplots().set_title("\u4eba\x00")
+  assert report.save({"a": figure}, tmp_path)[0].exists()
+
+
 def test_tables_fit_a_narrow_terminal(monkeypatch):
   rows = [["a " * 30, "b " * 30, "1"]]
   monkeypatch.setattr(report, "_width", lambda: 60)

@@ -27,6 +27,12 @@ def graph():
   return graphs.load("families:50")
 
 
+def test_sums_over_blocks():
+  x = np.arange(24, dtype=np.float32).reshape(2, 12)
+  found = plain_torch._block_sums(torch.as_tensor(x), 3)
+  np.testing.assert_array_equal(found, x.reshape(2, 3, 4).sum(1))
+
+
 def test_gram_schmidt():
   m = np.random.default_rng(0).normal(size=(3, 4, 4, 5)).astype(np.float32)
   q = plain_torch._orthogonal(torch.as_tensor(m)).numpy()
