@@ -35,7 +35,9 @@ class Probe(NamedTuple):
   bias: Float[Array, "c"]
   penalty: Float[Array, ""]
 
-  def logits(self, features: Float[Array, "b d"]) -> Float[Array, "b c"]:
+  def logits(
+    self, features: Float[Array | np.ndarray, "b d"]
+  ) -> Float[Array, "b c"]:
     """Class scores.
 
     Args:
