@@ -31,7 +31,7 @@ def test_losses_and_gradients_are_ours(arm):
   settings, learner = recipes.settings(SMALL, arm), LEARNERS[arm]
   module = model.network(SMALL, settings, learner, 3)
   rng = np.random.default_rng(0)
-  views = rng.normal(size=(2, 6, 8, 8, 1)).astype(np.float32)
+  views = jnp.asarray(rng.normal(size=(2, 6, 8, 8, 1)), jnp.float32)
   variables = module.init(jax.random.key(0), views[0], train=False)
   stats = variables["batch_stats"]
 
@@ -47,7 +47,9 @@ def test_losses_and_gradients_are_ours(arm):
   network = plain_torch.Network(SMALL, settings, 1, 3).train()
   plain_torch.load(network, variables)
   slow = plain_torch.copy.deepcopy(network)
-  first = [torch.from_numpy(v.transpose(0, 3, 1, 2).copy()) for v in views]
+  first = [
+    torch.from_numpy(np.array(v).transpose(0, 3, 1, 2).copy()) for v in views
+  ]
   got, _ = plain_torch.loss(arm, settings, network, slow, first)
   np.testing.assert_allclose(got.item(), expected, rtol=1e-4)
   got.backward()
@@ -85,15 +87,22 @@ def test_the_parts_of_a_step_run():
     assert found
 
 
+def _products(text, r):
+  """Multiply-adds of a head."""
+  layers = [r, *(w or r for w, _ in heads.parse(text))]
+  return sum(a * b for a, b in itertools.pairwise(layers))
+
+
 def test_operations_of_a_step():
   """Three times a forward pass for each view, and the slow network's."""
   config = fields.override(SMALL, {"net.widths": (16, 32)})
   encoder = 8 * 8 / 4 * 9 * 16 + 8 * 8 / 16 * 9 * 16 * 32
   for arm, slow in (("simclr", 0), ("byol", 2)):
     s = recipes.settings(config, arm)
-    layers = [32, *(w or 32 for w, _ in heads.parse(s.projector))]
-    head = sum(a * b for a, b in itertools.pairwise(layers))
-    expected = (6 + slow) * 2 * 16 * (encoder + head)
+    projector = _products(s.projector, 32)
+    predictor = _products(s.predictor, heads.width(s.projector, 32))
+    forward = encoder + projector
+    expected = 2 * 16 * (6 * (forward + predictor) + slow * forward)
     got = cases.step_flops(config, arm, SHAPE)
     assert 0.75 < got / expected < 1.25, arm
   assert evaluation.penalties(2)
