@@ -98,7 +98,12 @@ def monitors(rows: Rows) -> Any:
   for axes in panels[len(known) :]:
     axes.set_axis_off()
   if known:
-    panels[0].legend(fontsize="small")
+    figure.legend(
+      *panels[0].get_legend_handles_labels(),
+      loc="outside lower center",
+      ncols=4,
+      fontsize="small",
+    )
   return figure
 
 

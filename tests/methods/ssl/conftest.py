@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -109,7 +110,7 @@ def parts_fixture():
 @pytest.fixture(name="batch", scope="session")
 def batch_fixture():
   """Gives a batch."""
-  return batch()
+  return jax.tree.map(jnp.asarray, batch())
 
 
 @pytest.fixture(name="config_of", scope="session")
