@@ -7,7 +7,7 @@ empty serves all of them (a teacher).
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from kd_jax.errors import UsageError
@@ -311,6 +311,8 @@ class Method:
     files: `(config) -> {field: path}`, the user's own files and folders among
       its values, as they are written there: a run is theirs by their content,
       and keeps small ones (see `inputs`).
+    file_names: which files of such a folder are read; none named are all below
+      it.
   """
 
   name: str
@@ -338,3 +340,4 @@ class Method:
   seeds_in_run: bool = False
   answers: Mapping[str, Answer] = dataclasses.field(default_factory=dict)
   files: Callable[[Any], Mapping[str, str]] | None = None
+  file_names: Collection[str] = ()

@@ -33,11 +33,13 @@ class Inputs:
     paths: as they are written in the configuration or the data.
     digests: of what they hold; None where there is nothing.
     copies: copies in the run's folder that take the place of some.
+    names: of a folder, the files that are read; all below it if none are named.
   """
 
   paths: Mapping[str, str]
   digests: Mapping[str, str | None]
   copies: Mapping[str, str]
+  names: Collection[str] = ()
 
 
 def find(
@@ -65,15 +67,15 @@ def find(
     UsageError: if a file cannot be read.
   """
   recorded = workdirs.digests(workdir)
-  given = paths(method, config, data, recorded)
+  given, names = paths(method, config, data, recorded), method.file_names
   found, copies = {}, {}
   for field, written in given.items():
-    found[field], wanted = digest(written), recorded.get(field)
+    found[field], wanted = digest(written, names), recorded.get(field)
     copy = _copy_of(field, written, workdir)
     lost = found[field] != wanted if finished else found[field] is None
-    if wanted and lost and digest(copy) == wanted:
+    if wanted and lost and digest(copy, names) == wanted:
       found[field], copies[field] = wanted, str(copy)
-  return Inputs(given, found, copies)
+  return Inputs(given, found, copies, names)
 
 
 def paths(
@@ -106,11 +108,14 @@ def paths(
   return {k: v for k, v in own.items() if k not in given} | roles
 
 
-def digest(path: str | os.PathLike[str]) -> str | None:
+def digest(
+  path: str | os.PathLike[str], names: Collection[str] = ()
+) -> str | None:
   """The SHA-256 of a file's bytes, or of a folder's names and files.
 
   Args:
     path: a file, or a folder: all below it counts but what begins with a dot.
+    names: of a folder, the files that count alone.
 
   Returns:
     64 hexadecimal digits; None if there is nothing.
@@ -124,7 +129,7 @@ def digest(path: str | os.PathLike[str]) -> str | None:
       return _of_file(path)
     if not path.is_dir():
       return None
-    for name in _below(path):
+    for name in _below(path, names):
       whole.update(f"{name}\0{_of_file(path / name)}\0".encode())
   except OSError as error:
     raise UsageError(
@@ -142,11 +147,15 @@ def _of_file(path: pathlib.Path) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _below(folder: pathlib.Path) -> Iterator[str]:
+def _below(folder: pathlib.Path, names: Collection[str]) -> Iterator[str]:
   """The files of a folder at any depth, in an order that is its own.
 
-  Links to folders are followed, once each.
+  Links to folders are followed, once each. Of names that are given those in the
+  folder itself: runs may lie below it, and all else that it is for.
   """
+  if names:
+    yield from (name for name in sorted(names) if (folder / name).is_file())
+    return
   seen = set()
   for root, folders, names in os.walk(folder, followlinks=True):
     real = os.path.realpath(root)
@@ -174,9 +183,9 @@ def keep(own: Inputs, workdir: pathlib.Path) -> None:
   """
   for field, written in own.paths.items():
     path, to = _place(written), _copy_of(field, written, workdir)
-    if field in own.copies or digest(to) == own.digests[field]:
+    if field in own.copies or digest(to, own.names) == own.digests[field]:
       continue
-    names = [""] if path.is_file() else list(_below(path))
+    names = [""] if path.is_file() else list(_below(path, own.names))
     if sum((path / name).stat().st_size for name in names) > MOST_BYTES:
       continue
     shutil.rmtree(to.parent, ignore_errors=True)
@@ -228,7 +237,7 @@ def refuse_changed(
   """
   recorded = workdirs.digests(workdir)
   for field, path in paths(method, config, data, recorded).items():
-    now = digest(path)
+    now = digest(path, method.file_names)
     if now != recorded.get(field, now):
       what = "is gone" if now is None else "holds something else now"
       raise UsageError(

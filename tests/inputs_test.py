@@ -186,6 +186,23 @@ def test_a_folder_is_its_names_and_bytes(tmp_path):
   assert inputs.digest(tmp_path / "none") is None
 
 
+def test_only_what_is_read_of_a_folder_counts(tmp_path):
+  folder = tmp_path / "facts"
+  (folder / "runs" / "train.txt").mkdir(parents=True)
+  (folder / "train.txt").write_text("one")
+  names = ("train.txt", "train.tsv")
+  first = inputs.digest(folder, names)
+  (folder / "runs" / "metrics.csv").write_text("grows as a run goes on")
+  assert inputs.digest(folder, names) == first
+  (folder / "train.tsv").write_text("two")
+  assert inputs.digest(folder, names) != first
+  given, digests = {"graph": str(folder)}, {"graph": first}
+  own = inputs.Inputs(given, digests, {}, names)
+  inputs.keep(own, tmp_path / "run")
+  copy = tmp_path / "run" / "inputs" / "graph" / "facts"
+  assert {path.name for path in copy.iterdir()} == set(names)
+
+
 def test_a_folder_is_kept_and_found_again(tmp_path):
   source = tmp_path / "images"
   (source / "cats").mkdir(parents=True)

@@ -31,6 +31,7 @@ from kd_jax.datasets.graphs.graph import SPLITS as SPLITS
 from kd_jax.datasets.graphs.graph import TAIL as TAIL
 from kd_jax.datasets.graphs.graph import Graph as Graph
 from kd_jax.datasets.graphs.one_file import read_file
+from kd_jax.datasets.graphs.own import checked
 from kd_jax.datasets.graphs.reading import read_folder
 from kd_jax.datasets.progress import Say, to_stderr
 
@@ -59,7 +60,11 @@ def load(
     DataError: one sentence: what is wrong, in which file and line.
   """
   if isinstance(source, Graph):
-    return source
+    return checked(source)
+  if not isinstance(source, str | os.PathLike):
+    raise DataError(
+      f"a graph is a name, a path or a Graph, not {type(source).__name__}"
+    )
   source = os.fspath(source)
   if not source:
     raise DataError("the name of a graph, or its path, is empty")

@@ -6,19 +6,19 @@ file. The names that the numbers stand for are the builder's metadata: the lists
 the records).
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from etils import epath
 
-from kd_jax.datasets import wheels
+from kd_jax.datasets import downloads, wheels
 from kd_jax.datasets.errors import DataError
 from kd_jax.datasets.graphs import reading
 from kd_jax.datasets.graphs.graph import SPLITS, Graph
-from kd_jax.datasets.graphs.text import Text
+from kd_jax.datasets.graphs.text import Text, open_text
+from kd_jax.datasets.official.files import OfficialFiles
 
 COLUMNS = ("head", "relation", "tail")
 
@@ -38,7 +38,7 @@ class GraphBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   HOMEPAGE: str
 
   def official_texts(self, dl_manager: Any) -> Mapping[str, Text]:
-    """The official files by part ("train", "entities" ...).
+    """The official files' texts by part ("train", "entities" ...).
 
     Args:
       dl_manager: TFDS's download manager.
@@ -50,17 +50,6 @@ class GraphBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       DataError: if they cannot be had, or are not those that were published.
     """
     raise NotImplementedError
-
-  def checksums(self) -> list[tuple[str, str, str]]:
-    """The lines of `checksums.tsv`.
-
-    Returns:
-      (URL, sha256, file name) of each official file.
-    """
-    # TFDS's own `url_infos` is None where the package is mapped to its folder.
-    text = self.pkg_dir_path.joinpath("checksums.tsv").read_text()
-    lines = [line.split("\t") for line in text.splitlines()]
-    return [(url, sha256, name) for url, _, sha256, name in lines]
 
   def _info(self) -> tfds.core.DatasetInfo:
     number = tfds.features.Scalar(np.int32)
@@ -109,15 +98,19 @@ class WheelBuilder(GraphBuilder, skip_registration=True):
   def official_texts(self, dl_manager: Any) -> Mapping[str, Text]:
     """The files as the wheel ships them."""
     del dl_manager  # The wheel is fetched by `wheels`, as a package is.
+    # TFDS's own `url_infos` is None where the package is mapped to its folder.
+    lines = self.pkg_dir_path.joinpath("checksums.tsv").read_text()
     found = {}
-    for url, sha256, name in self.checksums():
-      path = url.split("/", 1)[1]
-      content = wheels.member(self.PACKAGE, self.PACKAGE_VERSION, path, sha256)
-      found[name.removesuffix(".txt")] = Text(path, content)
+    for remote in downloads.remotes(lines):
+      path = remote.url.split("/", 1)[1]
+      content = wheels.member(
+        self.PACKAGE, self.PACKAGE_VERSION, path, remote.digest
+      )
+      found[reading.part(remote.name)] = Text(path, content)
     return found
 
 
-class FilesBuilder(GraphBuilder, skip_registration=True):
+class FilesBuilder(OfficialFiles, GraphBuilder, skip_registration=True):
   """A graph of files that are fetched, or brought by hand."""
 
   MANUAL_DOWNLOAD_INSTRUCTIONS = """\
@@ -125,43 +118,25 @@ class FilesBuilder(GraphBuilder, skip_registration=True):
   have them, as they are distributed or gzip'd.
   """
 
+  def found(self, manual_dir: Path) -> dict[str, Path]:
+    """The files of a folder, gzip'd or not; dictionaries may be absent.
+
+    Args:
+      manual_dir: where the user put them.
+
+    Returns:
+      Their paths by their published names.
+
+    Raises:
+      DataError: says which file is missing.
+    """
+    return {p.name: p for p in reading.find_files(manual_dir).values()}
+
+  def wanted(self) -> list[str]:
+    """What the official files are called, to tell users."""
+    return reading.NAMES
+
   def official_texts(self, dl_manager: Any) -> Mapping[str, Text]:
-    """The files of the manual folder if there are any, else those fetched."""
-    try:
-      folder = dl_manager.manual_dir
-    except AssertionError:  # There is none, or it is empty.
-      return self._fetch(dl_manager)
-    return reading.find_files(folder)
-
-  def _fetch(self, dl_manager: Any) -> Mapping[str, Text]:
-    known = {
-      name.split(".")[0]: (url, sha256)
-      for url, sha256, name in self.checksums()
-    }
-    if not known:
-      raise DataError(
-        f"the files of {self.name} must be brought by hand: put train.txt, "
-        f"valid.txt and test.txt of {self.HOMEPAGE} in a folder and give it as "
-        "--manual-dir"
-      )
-    try:
-      paths = dl_manager.download({p: url for p, (url, _) in known.items()})
-    except (OSError, tfds.download.DownloadError) as error:
-      line = " ".join(str(error).split())
-      raise DataError(
-        f"cannot fetch {self.name} ({line}); with a browser, put train.txt, "
-        "valid.txt, test.txt, entities.dict and relations.dict of "
-        f"{self.HOMEPAGE} in a folder and give it as --manual-dir"
-      ) from None
-    return {
-      part: _checked(paths[part], url, sha256)
-      for part, (url, sha256) in known.items()
-    }
-
-
-def _checked(path: epath.Path, url: str, sha256: str) -> Text:
-  content = path.read_bytes()
-  found = hashlib.sha256(content).hexdigest()
-  if sha256 != found:
-    raise DataError(f"{url} has sha256 {found}, expected {sha256}")
-  return Text(url, content)
+    """The files of the manual folder if there is one, else those fetched."""
+    paths = self.obtained(dl_manager)
+    return {reading.part(name): open_text(p) for name, p in paths.items()}

@@ -53,3 +53,34 @@ class Graph:
   def __str__(self) -> str:
     """What runs call it: a run does not go on from another graph."""
     return f"{self.name} ({self.digest})"
+
+
+Place = tuple[str, int]
+
+
+def repeated(graph: Graph) -> tuple[Place, Place] | None:
+  """A triple that comes twice, in one split or two.
+
+  Args:
+    graph: the graph.
+
+  Returns:
+    Split and row where it stood, and where it comes again: the first such row,
+    the splits one after the other. None if all triples differ.
+  """
+  head, relation, tail = graph.known.astype(np.int64).T
+  pairs = head * len(graph.relations) + relation
+  facts = pairs * len(graph.entities) + tail
+  order = np.argsort(facts, kind="stable")
+  again = np.flatnonzero(np.diff(facts[order]) == 0)
+  if not len(again):
+    return None
+  at = again[np.argmin(order[again + 1])]
+  ends = np.cumsum([len(triples) for triples in graph.splits.values()])
+
+  def place(row):
+    split = int(np.searchsorted(ends, row, side="right"))
+    before = ends[split - 1] if split else 0
+    return SPLITS[split], int(row - before)
+
+  return place(order[at]), place(order[at + 1])

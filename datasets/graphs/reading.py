@@ -22,10 +22,17 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Int32
 
 from kd_jax.datasets.errors import DataError
-from kd_jax.datasets.graphs.graph import HEAD, RELATION, SPLITS, TAIL, Graph
+from kd_jax.datasets.graphs.graph import (
+  HEAD,
+  RELATION,
+  SPLITS,
+  TAIL,
+  Graph,
+  repeated,
+)
 from kd_jax.datasets.graphs.text import (
   Text,
   Triple,
@@ -36,7 +43,13 @@ from kd_jax.datasets.graphs.text import (
 
 Unseen = Literal["refuse", "allow"]
 DICTIONARIES = {"entities": "entities.dict", "relations": "relations.dict"}
+NAMES = [*(f"{split}.txt" for split in SPLITS), *DICTIONARIES.values()]
 _SUFFIXES = (".txt", ".tsv", ".txt.gz", ".tsv.gz")
+# What a folder's files may be called, by part.
+_NAMES = {s: tuple(f"{s}{suffix}" for suffix in _SUFFIXES) for s in SPLITS} | {
+  part: (name, f"{name}.gz") for part, name in DICTIONARIES.items()
+}
+FILE_NAMES = tuple(name for names in _NAMES.values() for name in names)
 
 
 def read_folder(
@@ -56,10 +69,11 @@ def read_folder(
   Raises:
     DataError: says what is wrong, in which file and line.
   """
-  return read(find_files(folder), name=name or str(folder), unseen=unseen)
+  texts = {part: open_text(p) for part, p in find_files(folder).items()}
+  return read(texts, name=name or str(folder), unseen=unseen)
 
 
-def find_files(folder: Path) -> dict[str, Text]:
+def find_files(folder: Path) -> dict[str, Path]:
   """The files of a folder by their part.
 
   Args:
@@ -70,23 +84,22 @@ def find_files(folder: Path) -> dict[str, Text]:
     there.
 
   Raises:
-    DataError: for a missing split, and for a part with two files.
+    DataError: for missing splits, and for a part with two files.
   """
   if not folder.is_dir():
     raise DataError(f"there is no folder {folder}")
-  found = {}
-  for split in SPLITS:
-    path = _only(folder, [f"{split}{suffix}" for suffix in _SUFFIXES])
-    if path is None:
-      raise DataError(
-        f"{folder} has no {split}.txt (nor .tsv, nor one of them as .gz)"
-      )
-    found[split] = open_text(path)
-  for part, file in DICTIONARIES.items():
-    path = _only(folder, [file, f"{file}.gz"])
-    if path is not None:
-      found[part] = open_text(path)
-  return found
+  found = {part: _only(folder, names) for part, names in _NAMES.items()}
+  missing = ", ".join(f"{s}.txt" for s in SPLITS if found[s] is None)
+  if missing:
+    raise DataError(
+      f"{folder} has no {missing} (nor .tsv, nor one of them as .gz)"
+    )
+  return {part: path for part, path in found.items() if path is not None}
+
+
+def part(name: str) -> str:
+  """Which part of a graph a file is, by its name ("train.txt" is "train")."""
+  return name.split(".")[0]
 
 
 def _only(folder: Path, names: Sequence[str]) -> Path | None:
@@ -201,34 +214,11 @@ def _untrained(texts, split, n, what, name) -> DataError:
   )
 
 
-def keys(
-  triples: Int32[np.ndarray, "n 3"], graph: Graph
-) -> Int64[np.ndarray, "n"]:
-  """A number for each triple, the same for the same triple only.
-
-  Args:
-    triples: numbers of head, relation and tail.
-    graph: whose numbers they are.
-
-  Returns:
-    The keys.
-  """
-  head, relation, tail = triples.astype(np.int64).T
-  pairs = head * len(graph.relations) + relation
-  return pairs * len(graph.entities) + tail
-
-
 def _refuse_twice(graph: Graph, texts, rows) -> None:
   """A triple that comes again, in its own split or another."""
-  places = [(s, n) for s in SPLITS for n in range(1, len(rows[s]) + 1)]
-  order = np.argsort(found := keys(graph.known, graph), kind="stable")
-  again = np.flatnonzero(np.diff(found[order]) == 0)
-  if len(again):
-    # The first that repeats, as one reads the files.
-    at = again[np.argmin(order[again + 1])]
-    (split, n), (other, m) = (places[order[at + 1]], places[order[at]])
-    triple = " ".join(rows[split][n - 1])
+  if twice := repeated(graph):
+    (other, m), (split, n) = twice
     raise DataError(
-      f"{texts[split].where}, line {n}: {triple!r} is in line {m} of "
-      f"{texts[other].where} already"
+      f"{texts[split].where}, line {n + 1}: {' '.join(rows[split][n])!r} is in "
+      f"line {m + 1} of {texts[other].where} already"
     )

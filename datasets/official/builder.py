@@ -5,7 +5,6 @@ that name too, TFDS knows ours as `kd_jax_NAME`, so that both can be registered
 in one process and lie in one data folder.
 """
 
-import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,17 @@ import tensorflow_datasets as tfds
 
 from kd_jax.datasets import downloads
 from kd_jax.datasets.errors import DataError
-from kd_jax.datasets.folders import data_dir
 from kd_jax.datasets.images import png
-from kd_jax.datasets.progress import Say, to_stderr, track
+from kd_jax.datasets.official.files import OfficialFiles
+from kd_jax.datasets.progress import track
 
 Example = Mapping[str, Any]
 PREFIX = "kd_jax_"
 
 
-class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class ImageBuilder(
+  OfficialFiles, tfds.core.GeneratorBasedBuilder, skip_registration=True
+):
   """A builder of labelled images of one shape.
 
   Attributes:
@@ -32,7 +33,6 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     LABELS: number or names of the classes, by feature.
     FOLDERS: what an official archive's folder is called once it is unpacked, by
       the archive's name.
-    HOMEPAGE: where the files are published.
     ORDERED: whether the published order is kept, rather than shuffled by TFDS.
   """
 
@@ -42,11 +42,7 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   SHAPE: tuple[int, int, int]
   LABELS: Mapping[str, int | list[str]]
   FOLDERS: Mapping[str, str] = {}
-  HOMEPAGE: str
   ORDERED = False
-
-  _paths: dict[str, Path] | None = None
-  _say: Say = staticmethod(to_stderr)
 
   def examples(self, split: str) -> Iterator[tuple[str | int, Example]]:
     """Reads a split out of the official files (`self.path(name)`).
@@ -71,40 +67,26 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """
     return {}
 
-  def remotes(self) -> list[downloads.Remote]:
-    """The official files.
-
-    Returns:
-      The lines of `checksums.tsv`.
-    """
-    # TFDS's own `url_infos` is None where the package is mapped to its folder.
-    text = self.pkg_dir_path.joinpath("checksums.tsv").read_text()
-    return downloads.remotes(text)
-
-  def obtain(self, manual_dir: Path | None, say: Say = to_stderr) -> None:
-    """Finds the official files in a folder, or fetches them.
+  def found(self, manual_dir: Path) -> dict[str, Path]:
+    """The official files of a folder; one that was changed is told of.
 
     Args:
-      manual_dir: where they lie; None fetches them.
-      say: takes lines of progress, now and while examples are generated.
+      manual_dir: where the user put them.
+
+    Returns:
+      Their paths by their published names.
 
     Raises:
-      DataError: says which file is missing, or why it cannot be fetched.
+      DataError: says which file is missing.
     """
-    self._say = say
-    remotes = self.remotes()
-    if manual_dir is None:
-      folder = data_dir() / "downloads" / self.name
-      with self._advice():
-        self._paths = {
-          r.name: downloads.fetch(r, folder, say=say) for r in remotes
-        }
-      return
-    self._paths = {r.name: self._find(manual_dir, r.name) for r in remotes}
-    for remote in remotes:
-      path = self._paths[remote.name]
+    paths = {r.name: self._find(manual_dir, r.name) for r in self.remotes()}
+    for remote in self.remotes():
+      path = paths[remote.name]
       if path.is_file() and (wrong := downloads.mismatch(path, remote)):
-        say(f"{path} is not the published file: it {wrong}; reading it anyway")
+        self._say(
+          f"{path} is not the published file: it {wrong}; reading it anyway"
+        )
+    return paths
 
   def path(self, name: str) -> Path:
     """Where an official file lies.
@@ -127,22 +109,7 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       if folder and path.is_dir() and path.name == folder:
         return path
     or_folder = f" (nor the folder {folder})" if folder else ""
-    raise DataError(
-      f"{manual_dir} has no {name}{or_folder}; it is published at "
-      f"{self.HOMEPAGE}"
-    )
-
-  @contextlib.contextmanager
-  def _advice(self) -> Iterator[None]:
-    try:
-      yield
-    except DataError as error:
-      names = ", ".join(r.name for r in self.remotes())
-      raise DataError(
-        f"{error}; with a browser, put {names} of {self.HOMEPAGE} in a folder "
-        "and give it as --manual-dir (the same command goes on where a "
-        "download broke off)"
-      ) from None
+    raise DataError(f"{manual_dir} has no {name}{or_folder}")
 
   def _info(self) -> tfds.core.DatasetInfo:
     features = tfds.features
@@ -163,12 +130,7 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     )
 
   def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[Any]]:
-    if self._paths is None:  # Prepared by TFDS, not by our command.
-      try:
-        manual_dir = Path(dl_manager.manual_dir)
-      except AssertionError:  # There is none, or it is empty.
-        manual_dir = None
-      self.obtain(manual_dir)
+    self.obtained(dl_manager)
     return {split: self._generate_examples(split) for split in self.SIZES}
 
   def _generate_examples(self, split: str) -> Iterator[Any]:

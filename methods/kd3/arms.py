@@ -93,8 +93,10 @@ _COLOUR = DataConfig(
 )
 
 
-def _paper(original: str, student: str, **data: Any) -> Config:
+def _paper(original: str, student: str, images: int, **data: Any) -> Config:
   """The published experiment: ResNet-34 on `original`, ImageNet as the web.
+
+  Of the `images` to learn from 5,000 are kept for validation.
 
   An epoch of the paper is one pass over what is selected; here one has as many
   steps as 600,000 images, the size of its predecessors' webs.
@@ -114,12 +116,13 @@ def _paper(original: str, student: str, **data: Any) -> Config:
     teacher=TeacherConfig("resnet34"),
     student=NetConfig(student),
     select=SelectConfig(count=600_000),
-    teacher_steps=240 * 50_000 // 1024,
-    teacher_optim=OptimConfig(0.1),
+    teacher_steps=240 * (images - 5000) // 64,
+    teacher_optim=OptimConfig(0.05),
     epochs=240,
     epoch_steps=586,
     optim=OptimConfig(0.05),
     batch_size=1024,
+    teacher_batch_size=64,
     score_batch_size=1024,
     dtype="bfloat16",
   )
@@ -203,20 +206,22 @@ PRESETS = {
     score_batch_size=256,
   ),
   **{
-    f"paper{suffix}": _paper(original, student, **data)
-    for suffix, original, student, data in (
-      ("", "cifar10", "resnet18", {}),
-      ("_cifar100", "cifar100", "resnet18", {}),
+    f"paper{suffix}": _paper(original, student, images, **data)
+    for suffix, original, student, images, data in (
+      ("", "cifar10", "resnet18", 50_000, {}),
+      ("_cifar100", "cifar100", "resnet18", 50_000, {}),
       (
         "_cinic10",
         "cinic10",
         "resnet18",
+        90_000,
         {"mean": (0.4789, 0.4723, 0.4305), "std": (0.2421, 0.2383, 0.2587)},
       ),
       (
         "_tiny_imagenet",
         "tiny_imagenet",
         "resnet18",
+        100_000,
         {
           "mean": (0.4914, 0.4822, 0.4465),
           "std": (0.2023, 0.1994, 0.201),

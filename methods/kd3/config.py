@@ -226,8 +226,9 @@ class Config(experiment.NetworkConfig):
     optim: the optimizer of a student that learns features.
     kl_learning_rate: the first learning rate of one that learns predictions.
     own_rates: (arm, first learning rate) for arms whose own differs.
-    batch_size: images per step over all devices; the paper's is 1024 (64 for
-      the teacher).
+    batch_size: images per step over all devices; the paper's is 1024.
+    teacher_batch_size: of the teacher's steps; the paper's is 64, and 0 is
+      `batch_size`.
     score_batch_size: images scored at a time in selection and evaluation.
   """
 
@@ -246,6 +247,7 @@ class Config(experiment.NetworkConfig):
   kl_learning_rate: float = 0.1
   own_rates: tuple[tuple[str, float], ...] = ()
   batch_size: int = 128
+  teacher_batch_size: int = 0
   score_batch_size: int = 512
 
   def __post_init__(self):

@@ -141,17 +141,18 @@ def teacher_phase(config: Config, found: tables.Tables) -> experiment.Phase:
     The phase; its product is the teacher's "params" and "batch_stats".
   """
   shape, classes = found.train["image"].shape[1:], found.classes
+  size = config.teacher_batch_size or config.batch_size
   return experiment.Phase(
     name="teacher",
     init=lambda products, seed: state.create_teacher_state(
       config, seed, shape, classes
     ),
-    step=pipeline.from_columns(make_teacher_step(config), config.batch_size),
+    step=pipeline.from_columns(make_teacher_step(config), size),
     steps=config.teacher_steps,
     data=found.train,
     product=lambda s: {"params": s.params, **s.model_state},
     evaluations=_evaluations(config, found, model.teacher_predict),
-    batch_size=config.batch_size,
+    batch_size=size,
   )
 
 

@@ -54,6 +54,7 @@ _RANGES = (
   ("epoch_steps", 1, math.inf),
   ("kl_learning_rate", 0.0, math.inf),
   ("batch_size", 2, 2**20),
+  ("teacher_batch_size", 0, 2**20),
   ("score_batch_size", 1, 2**20),
   *(
     (f"{part}.{name}", 0.0, high)

@@ -37,8 +37,8 @@ def gram_schmidt(m: Float[Array, "*n k k"]) -> Float[Array, "*n k k"]:
   """Makes the rows of matrices orthonormal, the first one keeping its way.
 
   Modified Gram-Schmidt: each row loses its parts along those before it, one
-  after the other. The handedness of a matrix stays (det Q = sign det M), and
-  by continuity stays through training.
+  after the other. The handedness of a matrix stays (det Q = sign det M). It
+  would through training, were steps small; large ones jump (see the README).
 
   Source: OTE (arXiv 1911.04910), "orthogonal relation transform"
 

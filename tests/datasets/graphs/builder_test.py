@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from kd_jax import listing
-from kd_jax.datasets import catalog, graphs, wheels
+from kd_jax.datasets import catalog, downloads, graphs, wheels
 from kd_jax.datasets.errors import DataError
 from kd_jax.datasets.graphs import reading
 
@@ -98,9 +98,10 @@ def test_layout(data, name):
   assert all(f.np_dtype == np.int32 for f in source.info.features.values())
   assert source.name == name
   assert _OFFICIAL[name] == source.SIZES
-  for url, sha256, file in source.checksums():
-    assert url.endswith(f"/{file}")
-    assert len(sha256) == 64
+  lines = (folder / "checksums.tsv").read_text()
+  for remote in downloads.remotes(lines):
+    assert remote.url.endswith(f"/{remote.name}")
+    assert len(remote.digest) == 64
 
 
 def test_wrong_sizes_are_refused(wheel, monkeypatch):
@@ -160,8 +161,30 @@ def test_a_folder_that_is_absent_or_lacks_a_split(graph_dummies, tmp_path):
     catalog.build("wn18rr", manual_dir=folder, say=_quiet)
 
 
+def test_tfds_prepares_it_without_our_command(graph_dummies):
+  import tensorflow_datasets as tfds
+
+  config = tfds.download.DownloadConfig(
+    manual_dir=_dummy("wn18rr"), try_download_gcs=False
+  )
+  catalog.builder("wn18rr").download_and_prepare(download_config=config)
+  expected = reading.read_folder(_dummy("wn18rr"))
+  _same(graphs.load("wn18rr", say=_quiet), expected)
+
+
+@pytest.mark.parametrize("name", _FILES)
+def test_an_empty_folder_is_refused_and_nothing_is_fetched(
+  graph_dummies, tmp_path, monkeypatch, name
+):
+  monkeypatch.setattr(downloads, "fetch", None)
+  match = r"has no train.txt, valid.txt, test.txt .* published at https://"
+  with pytest.raises(DataError, match=match):
+    catalog.build(name, manual_dir=tmp_path, say=_quiet)
+
+
 def test_without_a_digest_files_are_brought_by_hand(graph_dummies):
-  with pytest.raises(DataError, match=r"brought by hand: .* --manual-dir"):
+  match = r"brought by hand: put train.txt, .* and give it as --manual-dir$"
+  with pytest.raises(DataError, match=match):
     catalog.build("yago3_10", say=_quiet)
 
 
@@ -181,15 +204,16 @@ def served(tmp_path, monkeypatch):
   )
   thread = threading.Thread(target=server.serve_forever)
   thread.start()
-  lines = [
-    (
+  remotes = [
+    downloads.Remote(
       f"http://127.0.0.1:{server.server_port}/{path.name}",
+      path.stat().st_size,
       hashlib.sha256(path.read_bytes()).hexdigest(),
       path.name,
     )
     for path in sorted(folder.iterdir())
   ]
-  monkeypatch.setattr(_module("wn18rr").Builder, "checksums", lambda _: lines)
+  monkeypatch.setattr(_module("wn18rr").Builder, "remotes", lambda _: remotes)
   yield folder
   server.shutdown()
   thread.join()
@@ -203,15 +227,29 @@ def test_fetches_the_files(graph_dummies, served):
 
 
 def test_a_fetched_file_of_another_digest_is_refused(graph_dummies, served):
-  with (served / "valid.txt").open("a") as file:
-    file.write("00260881\t_hypernym\t00260881\n")
+  path = served / "valid.txt"
+  path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
   with pytest.raises(DataError, match=r"valid.txt has sha256 .*, expected"):
     catalog.build("wn18rr", say=_quiet)
+  assert not list(graph_dummies.glob("downloads/wn18rr/valid.txt*"))
+
+
+def test_a_fetch_goes_on_where_it_broke_off(graph_dummies, served):
+  (served / "valid.txt").rename(served / "elsewhere")
+  with pytest.raises(DataError, match=r"cannot fetch .*valid.txt: HTTP Error"):
+    catalog.build("wn18rr", say=_quiet)
+  # What came before the break is not asked for again.
+  (served / "train.txt").unlink()
+  (served / "elsewhere").rename(served / "valid.txt")
+  catalog.build("wn18rr", say=_quiet)
+  expected = reading.read_folder(_dummy("wn18rr"))
+  _same(graphs.load("wn18rr", say=_quiet), expected)
 
 
 def test_a_file_that_cannot_be_fetched(graph_dummies, served):
   (served / "test.txt").unlink()
-  with pytest.raises(DataError, match=r"cannot fetch wn18rr .* --manual-dir"):
+  match = r"cannot fetch http.*test.txt: .*; with a browser, .* --manual-dir"
+  with pytest.raises(DataError, match=match):
     catalog.build("wn18rr", say=_quiet)
 
 

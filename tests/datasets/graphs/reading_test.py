@@ -245,8 +245,3 @@ def test_bad_files(tmp_path, change, match):
 def test_bad_sources(data, source, match):
   with pytest.raises(DataError, match=match):
     graphs.load(source)
-
-
-def test_a_graph_of_ones_own_is_taken_as_it_is():
-  graph = graphs.load("families")
-  assert graphs.load(graph) is graph

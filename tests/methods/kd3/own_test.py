@@ -149,6 +149,10 @@ def test_presets_fit_together(name):
       "resnet18",
     )
     assert (config.epochs, config.batch_size) == (240, 1024)
+    assert (config.teacher_batch_size, config.teacher_optim.learning_rate) == (
+      64,
+      0.05,
+    )
     assert (config.loss.mix_weight, config.loss.temperature) == (0.001, 0.3)
     assert config.select.augment
 

@@ -87,6 +87,17 @@ def test_no_student_gets_an_original_training_image():
 
 
 @pytest.mark.usefixtures("digits")
+@pytest.mark.parametrize(("own", "size"), [(0, 8), (5, 5)])
+def test_the_teacher_s_batch(own, size):
+  """Each step counts so many images, and the clock as many."""
+  teacher = _phases(arms=("kd_all",), teacher_batch_size=own)[0]
+  state = teacher.init({}, np.uint32(0))
+  _, found = jax.jit(teacher.step)(state, teacher.data)
+  assert found["cross_entropy"].count == size
+  assert teacher.batch_size == size
+
+
+@pytest.mark.usefixtures("digits")
 def test_the_upper_bound_does_get_them():
   teacher, _, bound = _phases(arms=("kd_original",))
   assert _images(bound.data) == _images(teacher.data)

@@ -123,6 +123,11 @@ def test_a_folder_that_changes_under_a_run_is_refused(
     kd_jax.train(METHOD, "tiny", workdir=workdir, **how)
   (folder / "train.txt").write_text(text)
   done = kd_jax.train(METHOD, "tiny", workdir=workdir, **how)
+  # Other files of the folder, a run's own say, are no part of it.
+  (folder / "notes.md").write_text("not read")
+  again = kd_jax.train(METHOD, "tiny", workdir=workdir, **how)
+  assert again.metrics == done.metrics
+  assert not (workdir / "inputs" / "graph" / "facts" / "notes.md").exists()
   # A copy answers when the folder is gone.
   shutil.rmtree(folder)
   again = kd_jax.api.open_run(workdir, METHOD)
