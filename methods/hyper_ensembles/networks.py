@@ -214,8 +214,8 @@ class LeNet(nn.Module):
     for i, features in enumerate(self.channels):
       x = dropout(x, given, i, self.kit.members)
       x = self.kit.conv(features, 5, f"conv_{i}")(x, given, i)
-      x = nn.relu(x)
-      x = x if i == last - 1 else max_pool(x)
+      # Of what is pooled: the same, and its gradient too, on fewer numbers.
+      x = nn.relu(x if i == last - 1 else max_pool(x))
     x = x.reshape(*x.shape[:2], -1)
     for i, width in enumerate((self.width, self.num_classes), last):
       x = dropout(x, given, i, self.kit.members)
@@ -227,7 +227,7 @@ class LeNet(nn.Module):
 def max_pool(x: Float[Array, "k b h w c"]) -> Float[Array, "k b h2 w2 c"]:
   """The largest of each 2x2 window; an odd last row or column is left out.
 
-  By reshaping: the gradient of a windowed reduction is slow on the CPU.
+  Equally large numbers share the gradient equally.
 
   Args:
     x: activations.
@@ -237,4 +237,26 @@ def max_pool(x: Float[Array, "k b h w c"]) -> Float[Array, "k b h2 w2 c"]:
   """
   k, b, h, w, c = x.shape
   x = x[:, :, : h // 2 * 2, : w // 2 * 2]
-  return x.reshape(k, b, h // 2, 2, w // 2, 2, c).max((3, 5))
+  return _largest(x.reshape(k, b, h // 2, 2, w // 2, 2, c))
+
+
+@jax.custom_vjp
+def _largest(x: Float[Array, "k b h 2 w 2 c"]) -> Float[Array, "k b h w c"]:
+  return x.max((3, 5))
+
+
+def _largest_forward(x):
+  y = _largest(x)
+  return y, (x, y)
+
+
+def _largest_backward(kept, dy):
+  """As of `max`, but no reduction: the CPU is slow at small ones."""
+  x, y = kept
+  is_it = [x[:, :, :, i, :, j] == y for i in range(2) for j in range(2)]
+  share = dy / sum(each.astype(dy.dtype) for each in is_it)
+  y, share = (v[:, :, :, None, :, None] for v in (y, share))
+  return (jnp.where(x == y, share, 0),)
+
+
+_largest.defvjp(_largest_forward, _largest_backward)
