@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, UInt
 from kd_jax import draws
 from kd_jax.methods.hyper_ensembles import hyper_layers, layers
 from kd_jax.methods.hyper_ensembles.layers import Nu
+from kd_jax.methods.hyper_ensembles.pooling import max_pool
 
 
 class Given(NamedTuple):
@@ -222,41 +223,3 @@ class LeNet(nn.Module):
       x = self.kit.dense(width, f"dense_{i - last}")(x, given, i)
       x = nn.relu(x) if i == last else x
     return x.astype(jnp.float32)
-
-
-def max_pool(x: Float[Array, "k b h w c"]) -> Float[Array, "k b h2 w2 c"]:
-  """The largest of each 2x2 window; an odd last row or column is left out.
-
-  Equally large numbers share the gradient equally.
-
-  Args:
-    x: activations.
-
-  Returns:
-    Activations of half the size.
-  """
-  k, b, h, w, c = x.shape
-  x = x[:, :, : h // 2 * 2, : w // 2 * 2]
-  return _largest(x.reshape(k, b, h // 2, 2, w // 2, 2, c))
-
-
-@jax.custom_vjp
-def _largest(x: Float[Array, "k b h 2 w 2 c"]) -> Float[Array, "k b h w c"]:
-  return x.max((3, 5))
-
-
-def _largest_forward(x):
-  y = _largest(x)
-  return y, (x, y)
-
-
-def _largest_backward(kept, dy):
-  """As of `max`, but no reduction: the CPU is slow at small ones."""
-  x, y = kept
-  is_it = [x[:, :, :, i, :, j] == y for i in range(2) for j in range(2)]
-  share = dy / sum(each.astype(dy.dtype) for each in is_it)
-  y, share = (v[:, :, :, None, :, None] for v in (y, share))
-  return (jnp.where(x == y, share, 0),)
-
-
-_largest.defvjp(_largest_forward, _largest_backward)

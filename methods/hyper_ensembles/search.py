@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from kd_jax.errors import UsageError
-from kd_jax.methods.hyper_ensembles import greedy
+from kd_jax.methods.hyper_ensembles import greedy, validate
 from kd_jax.methods.hyper_ensembles.space import Space
 from kd_jax.training.progress import duration
 
@@ -153,7 +153,7 @@ def hyper_deep_ensemble(
   """
   inputs, labels = validation
   labels = np.asarray(labels)
-  _check(members, runs, space, labels, objective)
+  validate.check_search(members, runs, space, labels, objective)
   key = jax.random.key(key) if isinstance(key, int) else key
   draw, start = jax.random.split(key)
   lams = space.draw(draw, runs)
@@ -219,27 +219,6 @@ def _choose(p, labels, members, objective):
   found = greedy.select(p, jnp.asarray(labels), members, objective=objective)
   alone = jnp.nanmin(greedy.score(p, jnp.asarray(labels)))
   return greedy.members(found.counts, min(members, len(p))), found, alone
-
-
-def _check(members, runs, space, labels, objective):
-  if members < 1:
-    raise UsageError(f"members is {members}; it must be at least 1")
-  if runs < members:
-    raise UsageError(
-      f"runs is {runs}, fewer than the {members} members to choose from them"
-    )
-  if objective not in greedy.OBJECTIVES:
-    known = ", ".join(greedy.OBJECTIVES)
-    raise UsageError(f"objective is {objective!r}; there are {known}")
-  if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
-    raise UsageError(
-      f"validation labels are {labels.dtype} {labels.shape}; a whole number "
-      "for each input is needed"
-    )
-  try:
-    space.check()
-  except ValueError as error:
-    raise UsageError(str(error)) from None
 
 
 def _say_cost(train, predict, inputs, labels, keys, lams, data):

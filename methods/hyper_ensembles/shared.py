@@ -43,6 +43,8 @@ def dense(
   """
   if r is None:
     return jnp.dot(x, kernel)
+  if len(x) < len(r):
+    return _scaled(x, kernel, r, s, None)
   return by_member(jnp.dot(by_member(x, r), kernel), s)
 
 
@@ -68,34 +70,34 @@ def convolution(
   Returns:
     The outputs of each member.
   """
+  how = strides, padding
   if r is None:
-    return _as_one(x, kernel, strides, padding)
-  return _convolution(x, kernel, r, s, strides, padding)
+    return _product(x, kernel, how)
+  return _scaled(x, kernel, r, s, how)
 
 
-def _as_one(x, kernel, strides, padding):
-  y = convolve(x.reshape(-1, *x.shape[2:]), kernel, strides, padding)
+def _product(x, kernel, how):
+  """Of all members as one batch: a convolution, or a dense product (None)."""
+  if how is None:
+    return jnp.dot(x, kernel)
+  y = convolve(x.reshape(-1, *x.shape[2:]), kernel, *how)
   return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def _convolution(x, kernel, r, s, strides, padding):
-  return by_member(_as_one(by_member(x, r), kernel, strides, padding), s)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _scaled(x, kernel, r, s, how):
+  return by_member(_product(by_member(x, r), kernel, how), s)
 
 
-def _convolution_forward(x, kernel, r, s, strides, padding):
-  y = _convolution(x, kernel, r, s, strides, padding)
-  return y, (x, kernel, r, s)
+def _forward(x, kernel, r, s, how):
+  return _scaled(x, kernel, r, s, how), (x, kernel, r, s)
 
 
-def _convolution_backward(strides, padding, kept, dy):
+def _backward(how, kept, dy):
   x, kernel, r, s = kept
 
-  def product(x, kernel):
-    return _as_one(x, kernel, strides, padding)
-
   def gradients(x, dy):
-    return jax.vjp(product, x, kernel)[1](dy)
+    return jax.vjp(lambda *of: _product(*of, how), x, kernel)[1](dy)
 
   alike = len(x) < len(r)
   wide = jnp.broadcast_to(x, dy.shape[:2] + x.shape[2:])
@@ -108,7 +110,7 @@ def _convolution_backward(strides, padding, kept, dy):
   return dx, *_of_kernels(m, kernel, r, s)
 
 
-_convolution.defvjp(_convolution_forward, _convolution_backward)
+_scaled.defvjp(_forward, _backward)
 
 
 def _of_kernels(

@@ -4,6 +4,8 @@ import itertools
 import math
 from typing import Any
 
+import numpy as np
+
 from kd_jax.errors import UsageError
 
 CHOICES = {
@@ -80,6 +82,43 @@ def check_fields(config: Any) -> None:
       f"warmup is {config.warmup}; it must be less than the {config.steps} "
       "steps"
     )
+
+
+def check_search(
+  members: int, runs: int, space: Any, labels: np.ndarray, objective: str
+) -> None:
+  """Checks what a search of one's own is asked for.
+
+  Args:
+    members: K.
+    runs: of the search.
+    space: the box.
+    labels: of the validation data.
+    objective: of the selection.
+
+  Raises:
+    UsageError: for the first that is wrong.
+  """
+  if members < 1:
+    raise UsageError(f"members is {members}; it must be at least 1")
+  if runs < members:
+    raise UsageError(
+      f"runs is {runs}, fewer than the {members} members to choose from them"
+    )
+  known = CHOICES["objective"]
+  if objective not in known:
+    raise UsageError(
+      f"objective is {objective!r}; there are {', '.join(known)}"
+    )
+  if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
+    raise UsageError(
+      f"validation labels are {labels.dtype} {labels.shape}; a whole number "
+      "for each input is needed"
+    )
+  try:
+    space.check()
+  except ValueError as error:
+    raise UsageError(str(error)) from None
 
 
 def _check_lists(config) -> None:
