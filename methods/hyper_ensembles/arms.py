@@ -59,6 +59,7 @@ ARMS: dict[str, Arm] = {
 REGIMES: dict[str, dict[str, Any]] = {
   "": {},
   "clean": {
+    "data.name": "digits",
     "data.train": 400,
     "data.wrong": 0.0,
     "runs": 24,
@@ -193,6 +194,17 @@ _WRN = Config(
     symmetric=False,
   ),
 )
+_MNIST = Config(
+  arms=("single", "deep", "hyper_deep", "batch", "hyper_batch"),
+  seeds=1,
+  model="lenet",
+  runs=50,
+  l2_range=(1e-3, 1e3),
+  dropout_range=(1e-3, 0.9),
+  steps=50_000,
+  learning_rate=1e-3,
+  data=DataConfig(name="fashion_mnist", train=50_000, val=10_000),
+)
 PRESETS = {
   # Seconds; what the tests run.
   "tiny": Config(
@@ -215,26 +227,6 @@ PRESETS = {
     data=dataclasses.replace(_CIFAR, name="cifar100", corrupted="cifar100_c"),
   ),
   "paper_resnet20": dataclasses.replace(_WRN, model="resnet20"),
-  "paper_lenet": Config(
-    arms=("single", "deep", "hyper_deep", "batch", "hyper_batch"),
-    seeds=1,
-    model="lenet",
-    runs=50,
-    l2_range=(1e-3, 1e3),
-    dropout_range=(1e-3, 0.9),
-    steps=50_000,
-    learning_rate=1e-3,
-    data=DataConfig(name="fashion_mnist", train=50_000, val=10_000),
-  ),
-  "paper_mlp": Config(
-    arms=("single", "deep", "hyper_deep", "batch", "hyper_batch"),
-    seeds=1,
-    widths=(200, 200),
-    runs=50,
-    l2_range=(1e-3, 1e3),
-    dropout_range=(1e-3, 0.9),
-    steps=50_000,
-    learning_rate=1e-3,
-    data=DataConfig(name="fashion_mnist", train=50_000, val=10_000),
-  ),
+  "paper_lenet": _MNIST,
+  "paper_mlp": dataclasses.replace(_MNIST, model="mlp", widths=(200, 200)),
 }

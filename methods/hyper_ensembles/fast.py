@@ -16,6 +16,8 @@ from kd_jax.backbones.conv import Init
 
 # Of a normal distribution cut off at two deviations.
 _CUT = 0.87962566
+# So many times rows are added half to half.
+_HALVES = 6
 
 
 def gaussian(
@@ -89,7 +91,38 @@ def by_member(
   Returns:
     (k, b, ..., c).
   """
-  return x * wide(weight, x.ndim)
+  return _scaled(x, wide(weight, x.ndim))
+
+
+@jax.custom_vjp
+def _scaled(x, weight):
+  return x * weight
+
+
+def _scaled_backward(kept, dy):
+  x, weight = kept
+  return _added(dy * weight, x.shape), _added(dy * x, weight.shape)
+
+
+_scaled.defvjp(lambda x, weight: (x * weight, (x, weight)), _scaled_backward)
+
+
+def _added(
+  x: Float[Array, "..."], shape: tuple[int, ...]
+) -> Float[Array, "..."]:
+  """The gradient of a broadcast: the sum over the axes that are 1 in `shape`.
+
+  Rows (k, b, c) of a member are added half to half first: these fuse with what
+  made them, where the CPU's sum over an axis that is not the last takes 20
+  times as long.
+  """
+  if x.ndim == 3 and shape[1] == 1:
+    for _ in range(_HALVES):
+      if x.shape[1] % 2 == 0:
+        half = x.shape[1] // 2
+        x = x[:, :half] + x[:, half:]
+  axes = tuple(i for i, n in enumerate(shape) if n < x.shape[i])
+  return x.sum(axes, keepdims=True) if axes else x
 
 
 def wide(weight: Float[Array, "..."], ndim: int) -> Float[Array, "..."]:

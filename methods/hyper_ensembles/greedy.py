@@ -83,11 +83,14 @@ def select(
     where: the models that may be taken; all if None.
 
   Returns:
-    The ensemble. It has one model at least.
+    The ensemble. It has one model at least, unless none may be taken: those
+    whose probabilities are not finite never are.
   """
   probabilities, labels = jnp.asarray(probabilities), jnp.asarray(labels)
   m = len(probabilities)
-  allowed = jnp.ones(m, bool) if where is None else where
+  allowed = jnp.isfinite(probabilities).all((1, 2))
+  if where is not None:
+    allowed &= where
 
   def going(state):
     counts, _, _, better = state

@@ -6,6 +6,7 @@ Source: Wenzel et al. 2020, arXiv 2006.13570, eq. 7. Without fast weights and
 with one member: a self-tuning network (MacKay et al. 2019, arXiv 1903.03088).
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,8 +17,8 @@ from jaxtyping import Array, Float
 
 from kd_jax.backbones.conv import Init
 from kd_jax.methods.hyper_ensembles import fast as fast_
-from kd_jax.methods.hyper_ensembles import penalty
-from kd_jax.methods.hyper_ensembles.layers import Nu, convolve_members
+from kd_jax.methods.hyper_ensembles import penalty, shared
+from kd_jax.methods.hyper_ensembles.layers import Nu
 
 
 class Embedding(nn.Module):
@@ -104,7 +105,7 @@ class DenseHyperBatchEnsemble(nn.Module):
     """
     fast_.check_members(x, self.members, 3)
     own = _Own(self, (x.shape[-1], self.features), z)
-    y = own.apply(x, jnp.dot)
+    y = own.apply(x, shared.dense)
     own.sow(nu)
     return y
 
@@ -167,9 +168,8 @@ class ConvHyperBatchEnsemble(nn.Module):
     size = tuple(self.kernel_size)
     fast_.check_members(x, self.members, len(size) + 3)
     own = _Own(self, (*size, x.shape[-1], self.features), z)
-    y = own.apply(
-      x, lambda x, w: convolve_members(x, w, self.strides, self.padding)
-    )
+    how = {"strides": self.strides, "padding": self.padding}
+    y = own.apply(x, functools.partial(shared.convolution, **how))
     own.sow(nu)
     return y
 
@@ -205,7 +205,7 @@ class _Own:
     self.e = heads(z)
 
   def apply(self, x, product):
-    """The members' outputs; `product` is linear in its second argument."""
+    """The members' outputs; `product` is one of `shared`."""
     names = ("w", "d", "r", "s", "u", "v", "bias", "shift", "e")
     own = promote_dtype(
       x, *(getattr(self, n) for n in names), dtype=self.layer.dtype
@@ -213,16 +213,12 @@ class _Own:
     x, w, d, r, s, u, v, bias, shift, e = own
     e1, e2 = e[..., : self.features], e[..., self.features :]
     if r is None or self.layer.tied:
-      x = x if r is None else fast_.by_member(x, r)
-      y = product(x, jnp.concatenate([w, d], -1))
+      outs = None if s is None else jnp.concatenate([s, s], -1)
+      y = product(x, jnp.concatenate([w, d], -1), r, outs)
       first, second = jnp.split(y, 2, -1)
-      y = first + fast_.by_member(second, e1)
-      y = y if s is None else fast_.by_member(y, s)
     else:
-      first = product(fast_.by_member(x, r), w)
-      second = product(fast_.by_member(x, u), d)
-      y = fast_.by_member(first, s)
-      y += fast_.by_member(second, v[:, None, :] * e1)
+      first, second = product(x, w, r, s), product(x, d, u, v)
+    y = first + fast_.by_member(second, e1)
     if bias is None:
       return y
     return y + fast_.wide(bias[:, None, :] + e2 * shift[:, None, :], y.ndim)

@@ -14,9 +14,8 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from kd_jax.backbones.conv import Init
-from kd_jax.backbones.convolution import convolve
 from kd_jax.methods.hyper_ensembles import fast as fast_
-from kd_jax.methods.hyper_ensembles import penalty
+from kd_jax.methods.hyper_ensembles import penalty, shared
 
 
 class Nu(NamedTuple):
@@ -73,11 +72,9 @@ class DenseBatchEnsemble(nn.Module):
     """
     fast_.check_members(x, self.members, 3)
     own = _Own(self, (x.shape[-1], self.features))
-    kernel, x, r, s, bias = own.promoted(x)
-    x = x if r is None else fast_.by_member(x, r)
-    y = jnp.dot(x, kernel)
+    x, kernel, r, s, bias = own.promoted(x)
     own.sow(nu)
-    return _finish(y, s, bias)
+    return _shifted(shared.dense(x, kernel, r, s), bias)
 
 
 class ConvBatchEnsemble(nn.Module):
@@ -129,32 +126,10 @@ class ConvBatchEnsemble(nn.Module):
     size = tuple(self.kernel_size)
     fast_.check_members(x, self.members, len(size) + 3)
     own = _Own(self, (*size, x.shape[-1], self.features))
-    kernel, x, r, s, bias = own.promoted(x)
-    x = x if r is None else fast_.by_member(x, r)
-    y = convolve_members(x, kernel, self.strides, self.padding)
+    x, kernel, r, s, bias = own.promoted(x)
     own.sow(nu)
-    return _finish(y, s, bias)
-
-
-def convolve_members(
-  x: Float[Array, "k b *space c"],
-  kernel: Float[Array, "*size c f"],
-  strides: int,
-  padding: str | int,
-) -> Float[Array, "k b *out f"]:
-  """Convolves all members' images with one kernel, as one batch.
-
-  Args:
-    x: images.
-    kernel: the kernel.
-    strides: one step for all space axes.
-    padding: see `kd_jax.backbones.convolution.convolve`.
-
-  Returns:
-    The outputs.
-  """
-  y = convolve(x.reshape(-1, *x.shape[2:]), kernel, strides, padding)
-  return y.reshape(*x.shape[:2], *y.shape[1:])
+    how = {"strides": self.strides, "padding": self.padding}
+    return _shifted(shared.convolution(x, kernel, r, s, **how), bias)
 
 
 class _Own:
@@ -174,7 +149,7 @@ class _Own:
       self.bias = layer.param("bias", zeros, (k, f), jnp.float32)
 
   def promoted(self, x):
-    own = (self.kernel, x, self.r, self.s, self.bias)
+    own = (x, self.kernel, self.r, self.s, self.bias)
     return promote_dtype(*own, dtype=self.layer.dtype)
 
   def sow(self, nu: Nu | None) -> None:
@@ -187,6 +162,5 @@ class _Own:
     self.layer.sow("l2", "value", value)
 
 
-def _finish(y, s, bias):
-  y = y if s is None else fast_.by_member(y, s)
+def _shifted(y, bias):
   return y if bias is None else y + fast_.wide(bias, y.ndim)

@@ -59,5 +59,6 @@ def apply(
 
 def _classes(members: Any) -> int:
   """How many logits the last layer has."""
-  names = sorted(n for n in members.params if n.startswith("dense"))
-  return members.params[names[-1]]["kernel"].shape[-1]
+  names = [n for n in members.params if n.startswith("dense")]
+  last = max(names, key=lambda n: (len(n), n))  # dense_10 is after dense_9.
+  return members.params[last]["kernel"].shape[-1]

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, UInt
 from kd_jax import draws
 from kd_jax.methods.hyper_ensembles import hyper_layers, layers
 from kd_jax.methods.hyper_ensembles.layers import Nu
+from kd_jax.methods.hyper_ensembles.pooling import max_pool
 
 
 class Given(NamedTuple):
@@ -214,27 +215,11 @@ class LeNet(nn.Module):
     for i, features in enumerate(self.channels):
       x = dropout(x, given, i, self.kit.members)
       x = self.kit.conv(features, 5, f"conv_{i}")(x, given, i)
-      x = nn.relu(x)
-      x = x if i == last - 1 else max_pool(x)
+      # Of what is pooled: the same, and its gradient too, on fewer numbers.
+      x = nn.relu(x if i == last - 1 else max_pool(x))
     x = x.reshape(*x.shape[:2], -1)
     for i, width in enumerate((self.width, self.num_classes), last):
       x = dropout(x, given, i, self.kit.members)
       x = self.kit.dense(width, f"dense_{i - last}")(x, given, i)
       x = nn.relu(x) if i == last else x
     return x.astype(jnp.float32)
-
-
-def max_pool(x: Float[Array, "k b h w c"]) -> Float[Array, "k b h2 w2 c"]:
-  """The largest of each 2x2 window; an odd last row or column is left out.
-
-  By reshaping: the gradient of a windowed reduction is slow on the CPU.
-
-  Args:
-    x: activations.
-
-  Returns:
-    Activations of half the size.
-  """
-  k, b, h, w, c = x.shape
-  x = x[:, :, : h // 2 * 2, : w // 2 * 2]
-  return x.reshape(k, b, h // 2, 2, w // 2, 2, c).max((3, 5))

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from kd_jax.errors import UsageError
-from kd_jax.methods.hyper_ensembles import greedy
+from kd_jax.methods.hyper_ensembles import greedy, validate
 from kd_jax.methods.hyper_ensembles.space import Space
 from kd_jax.training.progress import duration
 
@@ -147,10 +147,13 @@ def hyper_deep_ensemble(
     The ensemble.
 
   Raises:
-    UsageError: for numbers that make no sense, or predictions that do not fit
-      the labels.
+    UsageError: for numbers that make no sense, predictions that do not fit the
+      labels, or a search whose every run diverged (a run that did is passed
+      over).
   """
-  _check(members, runs, space)
+  inputs, labels = validation
+  labels = np.asarray(labels)
+  validate.check_search(members, runs, space, labels, objective)
   key = jax.random.key(key) if isinstance(key, int) else key
   draw, start = jax.random.split(key)
   lams = space.draw(draw, runs)
@@ -158,7 +161,6 @@ def hyper_deep_ensemble(
   keys = starts[members:]
   if common_start:
     keys = jnp.broadcast_to(starts[:1], (runs,))
-  inputs, labels = validation
   _say_cost(train, predict, inputs, labels, keys, lams, data)(
     members, stratify, devices, say
   )
@@ -172,6 +174,10 @@ def hyper_deep_ensemble(
   )
   pool = run_all(train, keys, lams, data, devices)
   (picks, weights), found, single = choose(pool)
+  if not found.counts.any():
+    raise UsageError(
+      f"all {runs} runs of the search predict numbers that are not finite"
+    )
   first, trainings = float(found.score), runs
   if stratify:
     used = [int(i) for i, w in zip(picks, weights, strict=True) if w > 0]
@@ -211,21 +217,8 @@ def hyper_deep_ensemble(
 
 def _choose(p, labels, members, objective):
   found = greedy.select(p, jnp.asarray(labels), members, objective=objective)
-  alone = greedy.score(p, jnp.asarray(labels)).min()
+  alone = jnp.nanmin(greedy.score(p, jnp.asarray(labels)))
   return greedy.members(found.counts, min(members, len(p))), found, alone
-
-
-def _check(members, runs, space):
-  if members < 1:
-    raise UsageError(f"members is {members}; it must be at least 1")
-  if runs < members:
-    raise UsageError(
-      f"runs is {runs}, fewer than the {members} members to choose from them"
-    )
-  try:
-    space.check()
-  except ValueError as error:
-    raise UsageError(str(error)) from None
 
 
 def _say_cost(train, predict, inputs, labels, keys, lams, data):
@@ -239,6 +232,11 @@ def _say_cost(train, predict, inputs, labels, keys, lams, data):
     raise UsageError(
       f"predict gives {logits.shape} for {len(labels)} labels; "
       f"({len(labels)}, classes) is needed"
+    )
+  if labels.min() < 0 or labels.max() >= logits.shape[1]:
+    raise UsageError(
+      f"validation labels go from {labels.min()} to {labels.max()}; predict "
+      f"gives {logits.shape[1]} classes, 0 to {logits.shape[1] - 1}"
     )
   size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(member))
 

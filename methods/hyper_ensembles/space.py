@@ -45,11 +45,17 @@ class Space(NamedTuple):
     """Checks the box.
 
     Raises:
-      ValueError: naming the first hyperparameter whose range is empty or not
-        positive.
+      ValueError: without hyperparameters, or naming the first one whose range
+        is empty, not positive or endless.
     """
+    counts = [len(part) for part in self]
+    if min(counts) != max(counts) or not counts[0]:
+      raise ValueError(
+        f"the space has {counts[0]} names, {counts[1]} lower and {counts[2]} "
+        "upper ends; there must be as many of each, one at least"
+      )
     for name, low, high in zip(*self, strict=True):
-      if not 0 < low < high:
+      if not 0 < low < high < np.inf:
         raise ValueError(
           f"the range of {name} is [{low:g}, {high:g}]; it must begin above 0 "
           "and end above that"

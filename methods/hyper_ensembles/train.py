@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import experiment
+from kd_jax.errors import UsageError
 from kd_jax.methods.hyper_ensembles import choosing, finals, learner, pools
 from kd_jax.methods.hyper_ensembles import data as data_
 from kd_jax.methods.hyper_ensembles.arms import ARMS, NAMES, in_regime, of_arm
@@ -74,11 +75,18 @@ def shared(
 
   Returns:
     The phases that these arms share; none if they need none.
+
+  Raises:
+    UsageError: for a search of fewer runs than there are members.
   """
   config = regime.config
   chosen = [a for a in arms if ARMS[a].kind == "chosen"]
   if not chosen and not any(ARMS[a].how == "best" for a in arms):
     return []
+  if config.runs < config.members:
+    raise UsageError(
+      f"runs is {config.runs}; {config.members} members are chosen from them"
+    )
   plan = regime.plan(config, "single", config.runs)
   _say_cost(regime, plan, bool(set(chosen) & set(STRATIFIED)), say)
 

@@ -1,6 +1,10 @@
 """Wrong fields, each refused in a sentence before anything is computed."""
 
+import itertools
+import math
 from typing import Any
+
+import numpy as np
 
 from kd_jax.errors import UsageError
 
@@ -60,17 +64,82 @@ def check_fields(config: Any) -> None:
       raise UsageError(f"{name} is {value}; it must be at least {low}")
   for name in _POSITIVE:
     value = _at(config, name)
-    if not value > 0:
+    if not 0 < value < math.inf:
       raise UsageError(f"{name} is {value:g}; it must be above 0")
   for name in ("dropout", "smoothing", "data.wrong"):
     value = _at(config, name)
     if not 0 <= value < 1:
       raise UsageError(f"{name} is {value:g}; it must be in [0, 1)")
   _check_tuned(config)
+  _check_lists(config)
+  if config.hyper.fast_init > 1:
+    raise UsageError(
+      f"hyper.fast_init is {config.hyper.fast_init:g}; above 0 it is a chance, "
+      "at most 1"
+    )
+  if config.warmup >= config.steps:
+    raise UsageError(
+      f"warmup is {config.warmup}; it must be less than the {config.steps} "
+      "steps"
+    )
+
+
+def check_search(
+  members: int, runs: int, space: Any, labels: np.ndarray, objective: str
+) -> None:
+  """Checks what a search of one's own is asked for.
+
+  Args:
+    members: K.
+    runs: of the search.
+    space: the box.
+    labels: of the validation data.
+    objective: of the selection.
+
+  Raises:
+    UsageError: for the first that is wrong.
+  """
+  if members < 1:
+    raise UsageError(f"members is {members}; it must be at least 1")
+  if runs < members:
+    raise UsageError(
+      f"runs is {runs}, fewer than the {members} members to choose from them"
+    )
+  known = CHOICES["objective"]
+  if objective not in known:
+    raise UsageError(
+      f"objective is {objective!r}; there are {', '.join(known)}"
+    )
+  if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
+    raise UsageError(
+      f"validation labels are {labels.dtype} {labels.shape}; a whole number "
+      "for each input is needed"
+    )
+  try:
+    space.check()
+  except ValueError as error:
+    raise UsageError(str(error)) from None
+
+
+def _check_lists(config) -> None:
   if not config.widths or min(config.widths) < 1:
     raise UsageError(f"widths is {config.widths}; expected layers")
-  if list(config.stairs) != sorted(config.stairs):
-    raise UsageError(f"stairs is {config.stairs}; it must rise")
+  if min(config.hyper.embed_hidden, default=1) < 1:
+    raise UsageError(
+      f"hyper.embed_hidden is {config.hyper.embed_hidden}; expected widths"
+    )
+  stairs = config.stairs
+  if any(not 0 < part < 1 for part in stairs) or any(
+    a >= b for a, b in itertools.pairwise(stairs)
+  ):
+    raise UsageError(
+      f"stairs is {stairs}; it must rise, above 0 and below 1 (parts of all "
+      "steps)"
+    )
+  for name in ("mean", "std"):
+    values = getattr(config.data, name)
+    if not values or not all(map(math.isfinite, values)):
+      raise UsageError(f"data.{name} is {values}; expected a number a channel")
   if min(config.data.std) <= 0:
     raise UsageError(f"data.std is {config.data.std}; it must be above 0")
 
@@ -83,7 +152,7 @@ def _check_tuned(config) -> None:
       raise UsageError(f"tuned has {kind!r}; there are {', '.join(KINDS)}")
   for kind in KINDS:
     low, high = getattr(config, f"{kind}_range")
-    if not 0 < low < high:
+    if not 0 < low < high < math.inf:
       raise UsageError(
         f"{kind}_range is ({low:g}, {high:g}); it must begin above 0 and end "
         "above that"

@@ -12,8 +12,8 @@ from kd_jax.methods.hyper_ensembles.networks import (
   LeNet,
   Mlp,
   dropout,
-  max_pool,
 )
+from kd_jax.methods.hyper_ensembles.pooling import max_pool
 from kd_jax.methods.hyper_ensembles.residual import ResNet
 
 GIVEN = Given(z=jnp.zeros((1, 1, 6)))
@@ -149,6 +149,14 @@ def test_pooling_is_the_window_reductions():
     flat, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID"
   )
   np.testing.assert_array_equal(max_pool(x).reshape(-1, 2, 3, 4), expect)
+
+
+def test_pooling_shares_the_gradient_among_the_largest():
+  window = [[2.0, 1.0, 0.0], [2.0, 2.0, 5.0]]
+  x = jnp.array(window)[None, None, :, :, None]
+  grad = jax.grad(lambda x: 6 * max_pool(x).sum())(x)
+  expect = [[2, 0, 0], [2, 2, 0]]  # The odd column is left out.
+  np.testing.assert_allclose(grad[0, 0, :, :, 0], expect)
 
 
 def test_dropout_has_each_ones_rate_and_keeps_the_mean():

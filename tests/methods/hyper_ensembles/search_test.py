@@ -130,11 +130,70 @@ def test_without_stratification_each_run_has_its_own_start():
   [
     ({"members": 0}, "members is 0"),
     ({"runs": 2}, "runs is 2"),
+    ({"objective": "accuracy"}, "objective is 'accuracy'"),
   ],
 )
 def test_wrong_numbers_are_refused(how, words):
   with pytest.raises(UsageError, match=words):
     build(**how)
+
+
+@pytest.mark.parametrize(
+  ("space", "labels", "words"),
+  [
+    (Space((), (), ()), HELD[1], "0 names"),
+    (Space(("a", "b"), (1.0,), (2.0, 3.0)), HELD[1], "1 lower"),
+    (Space(("a",), (1.0,), (np.inf,)), HELD[1], "range of a"),
+    (SPACE, HELD[1].astype(float), "labels are float32"),
+    (SPACE, HELD[1] + 1, "labels go from 1 to 3; predict gives 3 classes"),
+  ],
+)
+def test_wrong_boxes_and_labels_are_refused_before_the_search(
+  space, labels, words
+):
+  said = []
+  with pytest.raises(UsageError, match=words):
+    hyper_deep_ensemble(
+      train,
+      predict,
+      space,
+      DATA,
+      (HELD[0], labels),
+      runs=4,
+      say=said.append,
+    )
+  assert not said
+
+
+def diverging(when):
+  """`train` with some runs that are not finite."""
+
+  def trained(key, lam, data):
+    bad = jnp.where(when(lam), jnp.nan, 1.0)
+    return jax.tree.map(lambda x: x * bad, train(key, lam, data))
+
+  return trained
+
+
+def test_runs_that_diverge_are_passed_over():
+  how = {
+    "members": 2,
+    "runs": 6,
+    "key": 1,
+    "stratify": False,
+    "devices": jax.devices()[:1],
+    "say": lambda line: None,
+  }
+  middle = np.sqrt(SPACE.low[0] * SPACE.high[0])
+  found = hyper_deep_ensemble(
+    diverging(lambda lam: lam[0] < middle), predict, SPACE, DATA, HELD, **how
+  )
+  assert (found.lams[:, 0] >= middle).all()
+  assert np.isfinite([found.nll, found.single, found.first]).all()
+  with pytest.raises(UsageError, match="all 6 runs of the search"):
+    hyper_deep_ensemble(
+      diverging(lambda lam: lam[0] > 0), predict, SPACE, DATA, HELD, **how
+    )
 
 
 def test_predictions_that_do_not_fit_are_refused():

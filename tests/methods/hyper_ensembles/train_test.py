@@ -1,6 +1,7 @@
 """End to end: through the public verbs, stopped, resumed, loaded, judged."""
 
 import signal
+import types
 
 import jax
 import numpy as np
@@ -11,8 +12,7 @@ import kd_jax
 from kd_jax import api, cli
 from kd_jax.errors import Interrupted, UsageError
 from kd_jax.experiment import WholeRun
-from kd_jax.methods.hyper_ensembles import METHOD, arms, data, train
-from kd_jax.methods.hyper_ensembles.config import Config
+from kd_jax.methods.hyper_ensembles import METHOD, arms, data, loading, train
 from kd_jax.methods.hyper_ensembles.plots import reliability, warn_of_collapse
 
 FEW = {"steps": 12, "runs": 4, "log_every": 4, "quiet": True}
@@ -162,6 +162,12 @@ def test_an_ensemble_to_use(run):
     METHOD.apply(run.config, {})
 
 
+def test_the_last_layer_says_how_many_classes():
+  layers = {f"dense_{i}": {"kernel": np.zeros((1, 5, 7))} for i in range(12)}
+  layers["dense_11"] = {"kernel": np.zeros((1, 7, 3))}
+  assert loading._classes(types.SimpleNamespace(params=layers)) == 3
+
+
 def test_figures_show_what_was_found(run):
   figures = run.plot()
   assert {"reliability", "severity", "bounds"} <= set(figures)
@@ -252,40 +258,3 @@ def test_ones_own_images_through_the_command(tmp_path, capsys):
   products = run.products["hyper_batch.final"]
   # Every fifth of each class is for tests.
   assert 4 * 70 < products["count"].sum() < 4 * 90
-
-
-@pytest.mark.parametrize(
-  ("fields", "words"),
-  [
-    ({"model": "vgg"}, "model is 'vgg'"),
-    ({"members": 1}, "members is 1"),
-    ({"tuned": ("l3",)}, "tuned has 'l3'"),
-    ({"l2_range": (0.0, 1.0)}, "l2_range"),
-    ({"dropout_range": (0.1, 1.0)}, "dropout_range must end below 1"),
-    ({"model": "resnet20", "tuned": ("dropout",)}, "no dropout to tune"),
-    ({"widths": ()}, "widths"),
-  ],
-)
-def test_wrong_fields_are_refused(fields, words):
-  with pytest.raises(UsageError, match=words):
-    Config(arms=("deep",), **fields)
-
-
-def test_wrong_data_is_refused():
-  config = arms.PRESETS["tiny"]
-  with pytest.raises(UsageError, match="images and foreign, not webb"):
-    data.load(config, {"webb": {}}, print)
-  few = api.fields.override(config, {"data.train": 1700})
-  with pytest.raises(UsageError, match="leave nothing of 1797 images"):
-    data.load(few, {}, print)
-  other = {"image": np.zeros((10, 9, 9), np.uint8)}
-  other["label"] = np.arange(10) % 2
-  with pytest.raises(UsageError, match=r"foreign images are \(9, 9, 1\)"):
-    data.load(config, {"foreign": {"test": other}}, print)
-
-
-def test_wrong_labels_are_as_many_as_asked_for():
-  labels = np.arange(1000) % 10
-  changed = data.noisy(np.random.default_rng(0), labels, 0.3, 10)
-  # A tenth of those that are drawn anew come out as they were.
-  assert abs((changed != labels).sum() - 270) < 25

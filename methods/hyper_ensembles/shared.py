@@ -1,0 +1,143 @@
+"""The product of all members' inputs with the kernel that they share.
+
+y_k = ((x_k * r_k) W) * s_k: member k's kernel W * r_k s_k^T is never built. Nor
+are its gradients sums over activations. With M_k, the gradient in that kernel,
+
+  dW = sum_k M_k * r_k s_k^T
+  dr_k = sum_f M_k * W s_k
+  ds_k = sum_c M_k * W r_k
+
+(the last two over a window's places, too), and all of M costs what dW alone
+would. A convolution's M is small beside its activations; a dense layer's is
+worth it where members share inputs, for then no gradient of the inputs is
+needed on the way to dr. Reverse mode, of any order.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from kd_jax.backbones.convolution import convolve
+from kd_jax.methods.hyper_ensembles.fast import by_member
+
+
+def dense(
+  x: Float[Array, "k b c"],
+  kernel: Float[Array, "c f"],
+  r: Float[Array, "m c"] | None = None,
+  s: Float[Array, "m f"] | None = None,
+) -> Float[Array, "o b f"]:
+  """A product of members' rows with one kernel.
+
+  Args:
+    x: inputs; k is 1 where members share them.
+    kernel: W.
+    r: what scales each member's inputs; neither is scaled if None.
+    s: what scales its outputs.
+
+  Returns:
+    The outputs of each member.
+  """
+  if r is None:
+    return jnp.dot(x, kernel)
+  if len(x) < len(r):
+    return _scaled(x, kernel, r, s, None)
+  return by_member(jnp.dot(by_member(x, r), kernel), s)
+
+
+def convolution(
+  x: Float[Array, "k b *space c"],
+  kernel: Float[Array, "*size c f"],
+  r: Float[Array, "m c"] | None = None,
+  s: Float[Array, "m f"] | None = None,
+  *,
+  strides: int = 1,
+  padding: str | int = "SAME",
+) -> Float[Array, "o b *out f"]:
+  """Convolves members' images with one kernel, as one batch.
+
+  Args:
+    x: images; k is 1 where members share them.
+    kernel: W.
+    r: what scales each member's inputs; neither is scaled if None.
+    s: what scales its outputs.
+    strides: one step for all space axes.
+    padding: see `kd_jax.backbones.convolution.convolve`.
+
+  Returns:
+    The outputs of each member.
+  """
+  how = strides, padding
+  if r is None:
+    return _product(x, kernel, how)
+  return _scaled(x, kernel, r, s, how)
+
+
+def _product(x, kernel, how):
+  """Of all members as one batch: a convolution, or a dense product (None)."""
+  if how is None:
+    return jnp.dot(x, kernel)
+  y = convolve(x.reshape(-1, *x.shape[2:]), kernel, *how)
+  return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _scaled(x, kernel, r, s, how):
+  return by_member(_product(by_member(x, r), kernel, how), s)
+
+
+def _forward(x, kernel, r, s, how):
+  return _scaled(x, kernel, r, s, how), (x, kernel, r, s)
+
+
+def _backward(how, kept, dy):
+  x, kernel, r, s = kept
+
+  def gradients(x, dy):
+    return jax.vjp(lambda *of: _product(*of, how), x, kernel)[1](dy)
+
+  alike = len(x) < len(r)
+  wide = jnp.broadcast_to(x, dy.shape[:2] + x.shape[2:])
+  dx = by_member(gradients(wide, by_member(dy, s))[0], r)
+  dx = dx.sum(0, keepdims=True) if alike else dx
+  m = [
+    gradients(x if alike else x[k : k + 1], dy[k : k + 1])[1]
+    for k in range(len(r))
+  ]
+  return dx, *_of_kernels(m, kernel, r, s)
+
+
+_scaled.defvjp(_forward, _backward)
+
+
+def _of_kernels(
+  m: Sequence[Float[Array, "*size c f"]],
+  kernel: Float[Array, "*size c f"],
+  r: Float[Array, "k c"],
+  s: Float[Array, "k f"],
+) -> tuple[Array, Array, Array]:
+  """The gradients of W, r and s from those of the members' kernels.
+
+  Member by member: the CPU is slow at sums over an axis that is not the last.
+  """
+  c, f = kernel.shape[-2:]
+  wide = jnp.promote_types(kernel.dtype, jnp.float32)
+  r, s = r.astype(wide), s.astype(wide)
+  w, *m = (v.astype(wide).reshape(-1, f) for v in (kernel, *m))
+  window = len(w) // c
+  ins = jnp.tile(r, (1, window))
+  own = [each * w for each in m]
+  in_kernel = sum(
+    each * ins_k[:, None] * s_k[None]
+    for each, ins_k, s_k in zip(m, ins, s, strict=True)
+  )
+  in_r = [jnp.dot(each, s_k) for each, s_k in zip(own, s, strict=True)]
+  in_s = [jnp.dot(ins_k, each) for ins_k, each in zip(ins, own, strict=True)]
+  return (
+    in_kernel.reshape(kernel.shape).astype(kernel.dtype),
+    jnp.stack(in_r).reshape(-1, window, c).sum(1).astype(kernel.dtype),
+    jnp.stack(in_s).astype(kernel.dtype),
+  )
