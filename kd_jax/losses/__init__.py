@@ -6,6 +6,9 @@ number to differentiate. At least float32 inside, whatever comes in. The list
 with equations and sources: `kd_jax.losses.catalog.catalog()`.
 """
 
+from kd_jax.losses.activations import column_loss as column_loss
+from kd_jax.losses.activations import lasso as lasso
+from kd_jax.losses.activations import q_score_loss as q_score_loss
 from kd_jax.losses.compose import combine as combine
 from kd_jax.losses.contrastive import nt_xent as nt_xent
 from kd_jax.losses.distillation import attention_transfer as attention_transfer

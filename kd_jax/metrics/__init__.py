@@ -1,5 +1,10 @@
 """Measures: sums and counts that add up, and what ensembles are judged by."""
 
+from kd_jax.metrics.activations import active_counts as active_counts
+from kd_jax.metrics.activations import discriminative as discriminative
+from kd_jax.metrics.activations import highly_active as highly_active
+from kd_jax.metrics.activations import q_score as q_score
+from kd_jax.metrics.activations import unit_rows as unit_rows
 from kd_jax.metrics.calibration import Bins as Bins
 from kd_jax.metrics.calibration import (
   adaptive_calibration_error as adaptive_calibration_error,
@@ -20,6 +25,8 @@ from kd_jax.metrics.mean import accuracy as accuracy
 from kd_jax.metrics.mean import compute as compute
 from kd_jax.metrics.mean import mean as mean
 from kd_jax.metrics.mean import merge as merge
+from kd_jax.metrics.ranking import average_precision as average_precision
+from kd_jax.metrics.ranking import roc_auc as roc_auc
 from kd_jax.metrics.uncertainty import auroc as auroc
 from kd_jax.metrics.uncertainty import fpr_at_tpr as fpr_at_tpr
 from kd_jax.metrics.uncertainty import risk_coverage as risk_coverage

@@ -46,6 +46,11 @@ def combined(v, w, where=None):
   return losses.combine(terms, weights, where, normalize="weight")[0]
 
 
+def of_scores(h, where=None):
+  chosen = np.array([True, False, True])
+  return losses.q_score_loss(h, chosen, eps=0.5, where=where)
+
+
 # Name -> (call, inputs with a row per example, other inputs).
 CASES = {
   "attention_mean_square": (losses.attention_mean_square, (F, G), ()),
@@ -63,6 +68,7 @@ CASES = {
     (X,),
     (),
   ),
+  "column_loss": (losses.column_loss, (X,), ()),
   "combine": (combined, (X[:, 0], W), ()),
   "disagreement_weights": (
     functools.partial(
@@ -79,9 +85,11 @@ CASES = {
   ),
   "feature_regression": (weighted, (F, G, W), ()),
   "gibbs_cross_entropy": (of_members(losses.gibbs_cross_entropy), (X, Y), ()),
+  "lasso": (losses.lasso, (X,), ()),
   "l3_penalty": (losses.l3_penalty, (X,), ()),
   "noisy_nll": (noisy, (X,), (Q,)),
   "nt_xent": (functools.partial(losses.nt_xent, temperature=0.3), (X, Y), ()),
+  "q_score_loss": (of_scores, (X,), ()),
   "self_adversarial": (losses.self_adversarial, (X[:, 0], Y), ()),
 }
 PER_EXAMPLE = sorted(CASES.keys() - {"combine"})
