@@ -36,8 +36,8 @@ def unit_rows(h: Features) -> Float[Array, "n r"]:
 def highly_active(h: Features, eps: Number = 4.0) -> Bool[Array, "n r"]:
   """L_i = { j : h_ij > mu_i + eps sigma_i }, which no scaling of h_i changes.
 
-  Of r coordinates none is more than sqrt(r - 1) deviations above the mean, and those of an average over places seldom are 4: see what share of
-  examples has none.
+  Of r coordinates none is more than sqrt(r - 1) deviations above the mean, and
+  averages over places seldom are 4: see what share of examples has none.
 
   Args:
     h: representations.
