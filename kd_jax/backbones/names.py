@@ -18,6 +18,8 @@ NAMES = {
   "resnet_tiny": resnet.resnet_tiny,
   "resnet18": resnet.resnet18,
   "resnet18_half": resnet.resnet18_half,
+  # With the stem for images of 224x224.
+  "resnet18_large": functools.partial(resnet.resnet18, large=True),
   "resnet34": resnet.resnet34,
   "resnet50": resnet.resnet50,
   **{f"vgg{n}": getattr(vgg, f"vgg{n}") for n in (8, 11, 13, 16, 19)},

@@ -33,6 +33,8 @@ class BatchNorm(nn.Module):
     momentum: how much of the running statistics a batch leaves.
     epsilon: added to the variance.
     dtype: the dtype of the result; that of the input if None.
+    use_scale: whether there is a `scale`; it is 1 otherwise.
+    use_bias: whether there is a `bias`; it is 0 otherwise.
   """
 
   use_running_average: bool
@@ -40,6 +42,8 @@ class BatchNorm(nn.Module):
   momentum: float = 0.9
   epsilon: float = 1e-5
   dtype: Any = None
+  use_scale: bool = True
+  use_bias: bool = True
 
   @nn.compact
   def __call__(
@@ -62,8 +66,11 @@ class BatchNorm(nn.Module):
     if where is not None and where.shape != x.shape[:1]:
       raise ValueError(f"where is {where.shape}, x is {x.shape}")
     size = x.shape[-1:]
-    scale = self.param("scale", nn.initializers.ones, size, jnp.float32)
-    bias = self.param("bias", nn.initializers.zeros, size, jnp.float32)
+    scale, bias = jnp.ones(size), jnp.zeros(size)
+    if self.use_scale:
+      scale = self.param("scale", nn.initializers.ones, size, jnp.float32)
+    if self.use_bias:
+      bias = self.param("bias", nn.initializers.zeros, size, jnp.float32)
     mean = self.variable("batch_stats", "mean", jnp.zeros, size, jnp.float32)
     var = self.variable("batch_stats", "var", jnp.ones, size, jnp.float32)
     if self.use_running_average:

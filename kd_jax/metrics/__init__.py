@@ -1,4 +1,4 @@
-"""Measures: sums and counts that add up, and what ensembles are judged by."""
+"""Measures: sums and counts; what ensembles and features are judged by."""
 
 from kd_jax.metrics.activations import active_counts as active_counts
 from kd_jax.metrics.activations import discriminative as discriminative
@@ -25,8 +25,16 @@ from kd_jax.metrics.mean import accuracy as accuracy
 from kd_jax.metrics.mean import compute as compute
 from kd_jax.metrics.mean import mean as mean
 from kd_jax.metrics.mean import merge as merge
+from kd_jax.metrics.probe import PENALTIES as PENALTIES
+from kd_jax.metrics.probe import Probe as Probe
+from kd_jax.metrics.probe import fit_probe as fit_probe
 from kd_jax.metrics.ranking import average_precision as average_precision
 from kd_jax.metrics.ranking import roc_auc as roc_auc
+from kd_jax.metrics.representation import deviation as deviation
+from kd_jax.metrics.representation import effective_rank as effective_rank
+from kd_jax.metrics.representation import information as information
+from kd_jax.metrics.representation import knn_scores as knn_scores
+from kd_jax.metrics.representation import spread as spread
 from kd_jax.metrics.uncertainty import auroc as auroc
 from kd_jax.metrics.uncertainty import fpr_at_tpr as fpr_at_tpr
 from kd_jax.metrics.uncertainty import risk_coverage as risk_coverage

@@ -171,3 +171,15 @@ def test_shapes_are_checked(monkeypatch):
   monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
   with pytest.raises(ValueError, match=r"\(5,\).*\(8, 3, 2, 2\)"):
     train(images(), jnp.ones(5, bool))
+
+
+def test_without_scale_or_bias():
+  x = jnp.asarray(np.random.default_rng(0).normal(size=(8, 3)), jnp.float32)
+  layer = BatchNorm(False, use_scale=False, use_bias=False)
+  variables = layer.init(jax.random.key(0), x)
+  assert "params" not in variables
+  y, _ = layer.apply(variables, x, mutable=["batch_stats"])
+  np.testing.assert_allclose(y.mean(0), 0, atol=1e-6)
+  np.testing.assert_allclose(y.var(0), 1, rtol=1e-3)
+  half = BatchNorm(False, use_bias=False)
+  assert set(half.init(jax.random.key(0), x)["params"]) == {"scale"}

@@ -41,6 +41,40 @@ def weighted(s, t, w, where=None):
   return losses.feature_regression(s, t, weights=w, where=where)
 
 
+def queued(x, y, where=None):
+  return losses.info_nce_queue(x, y, 0.1 * X, temperature=0.3, where=where)
+
+
+def of_views(loss, **settings):
+  """Two views of the rows learn from one, in the form that the table has."""
+
+  def call(x, y, where=None):
+    y = jnp.asarray(y).astype(x.dtype)
+    return loss(jnp.stack([x, y]), y[None], where=where, **settings)
+
+  return call
+
+
+def centred(student, teacher, where=None):
+  return losses.dino(
+    student,
+    teacher,
+    X[0],
+    student_temperature=0.1,
+    teacher_temperature=0.04,
+    where=where,
+  )
+
+
+def both_ways(loss):
+  """Predictions and targets of two views, of two arrays."""
+
+  def call(x, y, where=None):
+    return loss(x, y, y, x, where=where)
+
+  return call
+
+
 def combined(v, w, where=None):
   terms, weights = {"a": v, "b": v, "s": v[0]}, {"a": 2.0, "b": w, "s": 0.5}
   return losses.combine(terms, weights, where, normalize="weight")[0]
@@ -63,13 +97,17 @@ CASES = {
     (),
   ),
   "attention_transfer": (losses.attention_transfer, (F, G), ()),
+  "barlow_twins": (losses.barlow_twins, (X, Y), ()),
   "brier": (
     lambda p, where=None: losses.brier(p, 0 * LABELS[: len(p)], where=where),
     (X,),
     (),
   ),
   "column_loss": (losses.column_loss, (X,), ()),
+  "byol": (both_ways(losses.byol), (X, Y), ()),
   "combine": (combined, (X[:, 0], W), ()),
+  "covariance_penalty": (losses.covariance_penalty, (X,), ()),
+  "dino": (of_views(centred), (X, Y), ()),
   "disagreement_weights": (
     functools.partial(
       losses.disagreement_weights, kind="one_minus_minmax", stop_gradient=False
@@ -86,13 +124,36 @@ CASES = {
   "feature_regression": (weighted, (F, G, W), ()),
   "gibbs_cross_entropy": (of_members(losses.gibbs_cross_entropy), (X, Y), ()),
   "lasso": (losses.lasso, (X,), ()),
+  "info_nce_batch": (
+    functools.partial(losses.info_nce_batch, temperature=0.3),
+    (X, Y),
+    (),
+  ),
+  "info_nce_queue": (queued, (X, Y), ()),
+  "invariance": (losses.invariance, (X, Y), ()),
   "l3_penalty": (losses.l3_penalty, (X,), ()),
+  "negative_cosine": (losses.negative_cosine, (X, Y), ()),
   "noisy_nll": (noisy, (X,), (Q,)),
   "nt_xent": (functools.partial(losses.nt_xent, temperature=0.3), (X, Y), ()),
   "q_score_loss": (of_scores, (X,), ()),
   "self_adversarial": (losses.self_adversarial, (X[:, 0], Y), ()),
+  "simsiam": (both_ways(losses.simsiam), (X, Y), ()),
+  # Wide enough for half precision to tell.
+  "sinkhorn_codes": (
+    functools.partial(losses.sinkhorn_codes, epsilon=0.5),
+    (X,),
+    (),
+  ),
+  "swapped_prediction": (of_views(losses.swapped_prediction), (X, Y), ()),
+  "variance_hinge": (
+    functools.partial(losses.variance_hinge, floor=3.0),
+    (X,),
+    (),
+  ),
 }
-PER_EXAMPLE = sorted(CASES.keys() - {"combine"})
+# One number of the batch; `redundancy_test` masks their rows.
+SCALARS = {"barlow_twins", "combine", "covariance_penalty", "variance_hinge"}
+PER_EXAMPLE = sorted(CASES.keys() - SCALARS)
 # What rounds or overflows; moving and comparing numbers is exact in any type.
 ARITHMETIC = {
   "add",

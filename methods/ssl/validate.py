@@ -1,0 +1,152 @@
+"""What a configuration may say."""
+
+import math
+from typing import Any
+
+from kd_jax import backbones, fields
+from kd_jax.errors import UsageError
+
+_MOST = 2**31 - 1  # Steps and rows are int32.
+_ABOVE_0 = 1e-12
+_CHOICES = {
+  "net.name": backbones.NAMES.keys(),
+  "data.streamed": ("auto", "always", "never"),
+  "recipe": ("small", "lightly", "solo", "imagenet100", "imagenet"),
+}
+_OPTIMIZERS = ("sgd", "lars", "lars_clipped", "adam", "adamw")
+_RANGES = (
+  ("data.val_images", 1, math.inf),
+  ("data.image_size", 0, 2**14),
+  ("data.view_size", 0, 2**12),
+  ("probe.neighbours", 1, math.inf),
+  ("probe.temperature", _ABOVE_0, math.inf),
+  ("probe.penalties", 1, 1000),
+  ("probe.iterations", 1, 10_000),
+  ("probe.steps", 0, _MOST),
+  ("probe.batch_size", 1, 2**20),
+  ("probe.online_rate", 0.0, math.inf),
+  ("steps", 1, _MOST),
+  ("batch_size", 2, 2**20),
+  ("score_batch_size", 1, 2**20),
+)
+# Of an arm's settings, once they are known.
+_PARTS = ("warmup", "final_rate", "teacher_warmup", "ema", "ema_end")
+_PARTS += ("queue_start", "freeze", "centre", "momentum")
+_POSITIVE = ("learning_rate", "temperature", "teacher_temperature", "epsilon")
+_POSITIVE += ("teacher_temperature_start",)
+_NOT_NEGATIVE = ("weight_decay", "bias_rate", "prototypes", "queue", "clip")
+_NOT_NEGATIVE += ("iterations", "invariance", "variance", "covariance")
+_NOT_NEGATIVE += ("off_diagonal", "scale", "probe_rate")
+
+
+def check_fields(config: Any) -> None:
+  """Checks each field by itself.
+
+  Args:
+    config: a `config.Config`.
+
+  Raises:
+    UsageError: one sentence for the first field that is wrong.
+  """
+  for name, choices in _CHOICES.items():
+    value = _get(config, name)
+    if value not in choices:
+      raise UsageError(f"{name} is {value!r}; it is one of {list(choices)}")
+  for name, value in fields.walk(config):
+    values = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(v, float) and not math.isfinite(v) for v in values):
+      raise UsageError(f"{name} is {value}; it must be finite")
+  for name, low, high in _RANGES:
+    value = _get(config, name)
+    if not low <= value <= high:
+      limit = f"at least {low}" if high == math.inf else f"{low} to {high}"
+      limit = "above 0" if low == _ABOVE_0 else limit
+      raise UsageError(f"{name} is {value}; it must be {limit}")
+
+
+def _get(config: Any, name: str) -> Any:
+  for part in name.split("."):
+    config = getattr(config, part)
+  return config
+
+
+def check(config: Any) -> None:
+  """Checks what several fields say together, and every arm's settings.
+
+  Apart from `__post_init__`, because fields are set one after the other.
+
+  Args:
+    config: the configuration.
+
+  Raises:
+    UsageError: one sentence for the first thing that is wrong.
+  """
+  data, net = config.data, config.net
+  if len(data.mean) != len(data.std) or not all(s > 0 for s in data.std):
+    raise UsageError(
+      "data.mean and data.std: as many numbers each, std above 0"
+    )
+  if len(net.widths) != len(net.strides) or not net.widths:
+    raise UsageError("net.widths and net.strides differ in length")
+  if not all(1 <= n <= 2**14 for n in (*net.widths, *net.strides)):
+    raise UsageError("net.widths and net.strides are 1 to 16384")
+  for arm in config.arms:
+    _check_arm(config, arm)
+
+
+def _check_arm(config: Any, arm: str) -> None:
+  # These modules stand on `config`, which stands on this one.
+  from kd_jax.methods.ssl import heads, recipes, views
+  from kd_jax.methods.ssl.learners import LEARNERS
+
+  s = recipes.settings(config, arm)
+  learner = LEARNERS[recipes.learner_of(arm)]
+  if learner.labels and not config.data.labelled:
+    raise UsageError(f"the arm {arm} needs labels, and data.labelled is False")
+  for name, choices in (
+    ("optimizer", _OPTIMIZERS),
+    ("views", tuple(views.VIEWS)),
+  ):
+    if getattr(s, name) not in choices:
+      raise UsageError(
+        f"settings.{name} is {getattr(s, name)!r}; it is one of {list(choices)}"
+      )
+  for names, low, high in (
+    (_PARTS, 0, 1),
+    (_POSITIVE, _ABOVE_0, math.inf),
+    (_NOT_NEGATIVE, 0, math.inf),
+  ):
+    for name in names:
+      value = getattr(s, name)
+      if not low <= value <= high:
+        said = "0 to 1" if high == 1 else "above 0" if low else "at least 0"
+        raise UsageError(f"settings.{name} is {value}; it must be {said}")
+  heads.parse(s.projector)
+  heads.parse(s.predictor)
+  _check_memory(config, arm, s, learner)
+
+
+def _check_memory(config, arm, s, learner):
+  from kd_jax.methods.ssl import model
+
+  d = model.width(config, s)
+  if s.predictor and learner.trains:
+    out = model.predicted(config, s)
+    if out != d:
+      raise UsageError(
+        f"settings.predictor of {arm} gives {out} numbers, the projector {d}"
+      )
+  if learner.prototypes and s.prototypes < 2:
+    raise UsageError(
+      f"settings.prototypes of {arm} is {s.prototypes}; 2 or more"
+    )
+  queued = arm.startswith("moco") and arm != "moco_v3"
+  if queued and not s.queue:
+    raise UsageError(f"settings.queue of {arm} is 0; it needs one")
+  pushed = config.batch_size // config.microbatches
+  pushed *= 2 if arm == "moco_notebook" else 1
+  if s.queue % pushed:
+    raise UsageError(
+      f"settings.queue of {arm} is {s.queue}; {pushed} embeddings are pushed "
+      "at a time, and must divide it"
+    )
