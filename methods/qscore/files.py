@@ -56,10 +56,6 @@ def load(config: Config, data: Mapping[str, Any]) -> Table:
   Raises:
     DataError: one sentence: what is wrong, where, what was expected.
   """
-  if unknown := sorted(set(data) - {"features"}):
-    raise DataError(
-      f"qscore has no role {unknown[0]!r} for data; it is features"
-    )
   source = data.get("features", config.features)
   if isinstance(source, Mapping):
     return table("the dict", source)

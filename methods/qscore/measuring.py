@@ -4,7 +4,7 @@ They read a `files.Table`'s arrays; what they find depends on the seed by the
 random subsets alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,7 +16,6 @@ from kd_jax import experiment, metrics
 from kd_jax.methods.qscore import (
   compression,
   discovery,
-  files,
   heatmaps,
   masks,
   prediction,
@@ -34,32 +33,41 @@ GRID_BANDS = ((0, 100), (50, 95), (25, 95), (50, 100))
 
 
 def phases(
-  config: Config, arm: str, table: files.Table
+  config: Config,
+  arm: str,
+  classes: int,
+  data: Arrays,
+  features: Callable[[Arrays], Arrays] = lambda products: {},
 ) -> list[experiment.WholeRun]:
   """Everything that is measured of one representation.
 
   Args:
     config: the configuration.
     arm: whose it is.
-    table: the representations.
+    classes: how many there are.
+    data: "train_labels", "test_labels", perhaps "test_correct", and
+      "train_features" and "test_features" unless an earlier phase made these.
+    features: from the products to these.
 
   Returns:
-    Discovery, prediction, the grid of thresholds and bands, compression and,
-    where there are maps and masks, interpretability.
+    Discovery, prediction, the grid of thresholds and bands, and compression.
   """
-  arrays = {k: v for k, v in table.arrays.items() if k != "test_image"}
-  flat = {k: v for k, v in arrays.items() if k not in files.MASKS}
   runs = {
-    "discover": (make_discover(config, table.classes), flat),
-    "predict": (make_predict(config, arm, table.classes), flat),
-    "grid": (make_grid(arm), flat),
-    "compress": (make_compress(config, arm, table.classes), flat),
+    "discover": make_discover(config, classes),
+    "predict": make_predict(config, arm, classes),
+    "grid": make_grid(arm),
+    "compress": make_compress(config, arm, classes),
   }
-  if table.masked:
-    runs["interpret"] = make_interpret(config, arm), arrays
+
+  def on(run):
+    def whole(products, data, seed):
+      return run(products, {**data, **features(products)}, seed)
+
+    return whole
+
   return [
-    experiment.WholeRun(name=name, arm=arm, run=run, data=data)
-    for name, (run, data) in runs.items()
+    experiment.WholeRun(name=name, arm=arm, run=on(run), data=data)
+    for name, run in runs.items()
   ]
 
 
@@ -82,10 +90,11 @@ def make_discover(config: Config, classes: int):
       "silent": (~ever).sum(),
       "train_empty": found.empty,
       "train_active": found.active,
+      "concentration": _concentration(h),
       "class_share": share.mean(where=found.chosen),
       "class_share_others": share.mean(where=ever & ~found.chosen),
       "class_share_80": (share > 0.8).mean(where=found.chosen),
-      "rank_me": spectrum.rank_me(h),
+      "rank": metrics.effective_rank(h),
       "alpha_req": spectrum.alpha_req(h),
       **{
         f"percent_{q}": jnp.percentile(found.percent, q)
@@ -95,6 +104,12 @@ def make_discover(config: Config, classes: int):
     return {**found._asdict(), "class_share": share}, values
 
   return run
+
+
+def _concentration(h):
+  """How much larger the largest column of unit representations is than all."""
+  column = jnp.abs(metrics.unit_rows(h)).sum(0)
+  return column.max() / jnp.maximum(column.mean(), 1e-12)
 
 
 def found_by(products: Arrays, arm: str) -> discovery.Discovery:
@@ -130,6 +145,7 @@ def make_predict(config: Config, arm: str, classes: int):
     said = prediction.report(h, found, right)
     values = {
       "probe_accuracy": hits.mean(),
+      "mean_q": every["q"].mean(),
       **said._asdict(),
       **prediction.judge_all(every, right),
     }
@@ -143,7 +159,14 @@ def _probe(config, data, classes):
   every, own = jnp.ones(h.shape[1], bool), config.probe
   if own.kind == "ridge":
     return probes.ridge(probes.normal(h, labels, classes), every, own.l2)
-  return probes.softmax(h, labels, classes, every, l2=own.l2, steps=own.steps)
+  from_to = np.logspace(-6, 2, own.penalties) if own.penalties > 1 else [1e-3]
+  return metrics.fit_probe(
+    h,
+    labels,
+    classes=classes,
+    penalties=tuple(float(x) for x in from_to),
+    steps=own.steps,
+  )
 
 
 def make_grid(arm: str):

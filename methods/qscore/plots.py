@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 
 from kd_jax import metrics, report
-from kd_jax.methods.qscore import files, measuring
+from kd_jax.methods.qscore import encoders, files, measuring
 from kd_jax.methods.qscore.config import Config
+from kd_jax.methods.ssl import data as tables
 
 Products = Mapping[str, Any]
+# Of several arms these are drawn.
+SHOWN = ("own", "base", "continued", "qscore")
 DRAWN = ("q", "q_all", "v1", "norm", "random", "margin")
 STYLES = {
   "middle": "o-",
@@ -34,7 +37,10 @@ def plots(run: Any) -> dict[str, Any]:
   """
   config, products = run.config, run.products
   found = {}
+  several = len(config.arms) > 1
   for arm in config.arms:
+    if several and arm not in SHOWN:
+      continue
     own = {
       "profile": profile(config, products, arm),
       "risk": risk(products, arm),
@@ -42,7 +48,7 @@ def plots(run: Any) -> dict[str, Any]:
       "grid": grid(run.metrics, arm),
       **_images(config, products, arm, run.data),
     }
-    end = "" if len(config.arms) == 1 else f"-{arm}"
+    end = f"-{arm}" if several else ""
     found |= {f"{name}{end}": figure for name, figure in own.items()}
   return found
 
@@ -161,10 +167,8 @@ def grid(numbers: Mapping[str, float], arm: str) -> Any:
 
 def _images(config, products, arm, data) -> dict[str, Any]:
   """The images with the highest and lowest scores, and their heatmaps."""
-  if not data and config.features == "planted":
-    return {}
-  table = files.load(config, data)
-  if "test_image" not in table.arrays:
+  images = _pictured(config, arm, data)
+  if images is None:
     return {}
   product = products[f"{arm}.predict"]
   q = np.asarray(product["scores"]["q"])
@@ -176,9 +180,19 @@ def _images(config, products, arm, data) -> dict[str, Any]:
     if f"{arm}.interpret" in products:
       heat = np.asarray(products[f"{arm}.interpret"]["heat"], np.float32)[rows]
     right = np.asarray(product["correct"])[rows]
-    images = table.arrays["test_image"][rows]
-    found[name] = pictures(images, q[rows], right, heat)
+    found[name] = pictures(images[rows], q[rows], right, heat)
   return found
+
+
+def _pictured(config, arm, data):
+  """The scored images, if there are any."""
+  if arm == "own":
+    if "features" not in data and config.features == "planted":
+      return None
+    return files.load(config, data).arrays.get("test_image")
+  own = {k: v for k, v in data.items() if k == "images"}
+  encoder = encoders.with_seed(config).encoder
+  return tables.load(encoder, own, lambda line: None).test["image"]
 
 
 def pictures(images: Any, q: Any, right: Any, heat: Any = None) -> Any:

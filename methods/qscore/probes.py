@@ -1,8 +1,8 @@
 """Linear probes on frozen representations, over many subsets of coordinates.
 
 Coordinates are standardised by the training set; a subset multiplies them by a
-mask, which leaves a penalised probe as if the others were not there. The ridge
-probe is a solve for each subset with one Gram matrix for them all.
+mask, which leaves a penalised probe as if the others were not there: a solve a
+subset, with one Gram matrix for all. (`metrics.fit_probe` is the logistic one.)
 """
 
 from typing import NamedTuple
@@ -10,7 +10,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, Int
 
 Features = Float[Array | np.ndarray, "n r"]
@@ -115,59 +114,6 @@ def ridge(
   factor = jax.scipy.linalg.cho_factor(gram)
   weight = jax.scipy.linalg.cho_solve(factor, equations.cross * m[:, None])
   return Probe(weight, equations.bias, equations.mean, equations.scale)
-
-
-def softmax(
-  h: Features,
-  labels: Labels,
-  classes: int,
-  mask: Bool[Array | np.ndarray, "r"],
-  *,
-  l2: float,
-  steps: int,
-) -> Probe:
-  """The multinomial logistic probe of a subset, by L-BFGS.
-
-  Args:
-    h: the training set's representations.
-    labels: its classes.
-    classes: how many there are.
-    mask: the coordinates it may read.
-    l2: half of it times ||W||^2 is added to the mean cross-entropy.
-    steps: of L-BFGS.
-
-  Returns:
-    The probe.
-  """
-  mean, scale = moments(h)
-  m = jnp.asarray(mask, jnp.float32)
-  x = (jnp.asarray(h, jnp.float32) - mean[None]) / scale[None] * m[None]
-  y, tx = jnp.asarray(labels), optax.lbfgs()
-
-  def loss(params):
-    logits = jnp.matmul(x, params["w"], precision="highest")
-    each = optax.softmax_cross_entropy_with_integer_labels(
-      logits + params["b"][None], y
-    )
-    return each.mean() + 0.5 * l2 * (params["w"] ** 2).sum()
-
-  value_and_grad = optax.value_and_grad_from_state(loss)
-
-  def step(carry, _):
-    params, state = carry
-    value, grad = value_and_grad(params, state=state)
-    updates, state = tx.update(
-      grad, state, params, value=value, grad=grad, value_fn=loss
-    )
-    return (optax.apply_updates(params, updates), state), value
-
-  start = {
-    "w": jnp.zeros((x.shape[1], classes)),
-    "b": jnp.zeros(classes),
-  }
-  carry = (start, tx.init(start))
-  (params, _), _ = jax.lax.scan(step, carry, None, length=steps)
-  return Probe(params["w"] * m[:, None], params["b"], mean, scale)
 
 
 def margin(

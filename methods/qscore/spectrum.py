@@ -7,22 +7,6 @@ from jaxtyping import Array, Float
 Features = Float[Array | np.ndarray, "n r"]
 
 
-def rank_me(h: Features) -> Float[Array, ""]:
-  """The effective rank: exp of the entropy of the singular values' shares.
-
-  Source: Garrido et al. 2023 (RankMe), arXiv 2210.02885, eq. 1
-
-  Args:
-    h: representations.
-
-  Returns:
-    Between 1 and r.
-  """
-  share = _singular(h)
-  share = share / jnp.maximum(share.sum(), 1e-12) + 1e-7
-  return jnp.exp(-(share * jnp.log(share)).sum())
-
-
 def alpha_req(h: Features) -> Float[Array, ""]:
   """How fast the covariance's eigenvalues fall: minus the slope in logarithms.
 

@@ -17,7 +17,22 @@ _RANGES = (
   ("discovery.high", 0.0, 100.0),
   ("discovery.most_empty", 0.0, 1.0),
   ("probe.l2", 1e-12, math.inf),
+  ("probe.penalties", 1, 1000),
   ("probe.steps", 1, 2**20),
+  ("tune.steps", 1, 2**30),
+  ("tune.learning_rate", 0.0, math.inf),
+  ("tune.warmup", 0.0, 1.0),
+  *(
+    (f"tune.{name}", 0.0, math.inf)
+    for name in (
+      "gain",
+      "columns",
+      "balanced_gain",
+      "balanced_columns",
+      "strong",
+      "lasso",
+    )
+  ),
   ("study.draws", 1, 2**10),
   ("heat.region", -1.0, 1.0),
   ("heat.threshold", 0.0, 1.0),

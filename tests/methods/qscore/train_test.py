@@ -28,7 +28,7 @@ def representations():
     labels = rng.integers(0, 3, n)
     own = labels[:, None] == np.arange(R) // 8
     maps = np.maximum(rng.normal(size=(n, SIDE, SIDE, R)) - 1.5, 0)
-    maps[:, 1, 1] += own * rng.uniform(0, 3, (n, R))
+    maps[:, 1, 1] += own * rng.uniform(0, 1, (n, R))
     found |= {f"{split}_features": maps.mean((1, 2)), f"{split}_labels": labels}
   core = np.zeros((60, 12, 12), bool)
   core[:, 4:8, 4:8] = True
@@ -192,7 +192,8 @@ def test_bad_arrays_are_one_sentence(arrays, change, message):
     ("--study.kept 0 0.5", "it holds shares of the coordinates"),
     ("--study.kept 0.601 0.602", "shares differ in whole per cents"),
     ("--probe.kind tree", "it is one of ['ridge', 'softmax']"),
-    ("--arms base", "there is no arm 'base'; there is own"),
+    ("--arms base --learner tree", "learner is 'tree'; it is one of simclr"),
+    ("--arms base --encoder.net.name x", "x"),
     ("--discovery.eps nan", "discovery.eps is nan; it must be at least 0"),
   ],
 )
