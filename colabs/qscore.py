@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Which images will a linear probe get wrong?
 #
-# The Q-Score (Kalibhat et al., AAAI 2024) says it from the representation alone:
-# no label, no probe. It asks how far those coordinates stand out that do so for
-# some images, but not for all. A few minutes on two cores, with or without an
-# accelerator.
+# The Q-Score (Kalibhat et al., AAAI 2024) says it from the representation, and
+# from nothing else: no label, no probe. It asks how far those coordinates stand
+# out that do so for some images, but not for all. A few minutes on two cores,
+# with or without an accelerator.
 #
 # `source` is what pip installs: the package's name, or the path of a wheel or
 # of a clone of the repository.

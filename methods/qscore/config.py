@@ -133,6 +133,10 @@ class Config(experiment.Config):
     examples: of planted codes, in each split.
     learner: the self-supervised method that trains the encoder, an arm of ssl.
     encoder: how: ssl's own configuration (its seed and arms are this run's).
+    run: in the place of training one, the folder of a finished run of ssl: its
+      arm `learner` is measured, and its configuration is the encoder's. The
+      same images must be there. Only methods without a slow network or memory
+      are fine-tuned from it: a run of ssl keeps neither.
     tune: fine-tuning.
     discovery: which coordinates are discriminative.
     probe: what says which examples are right.
@@ -145,6 +149,7 @@ class Config(experiment.Config):
   examples: int = 4000
   learner: str = "simclr"
   encoder: ssl.Config = _ENCODER
+  run: str = ""
   tune: TuneConfig = TuneConfig()
   discovery: DiscoveryConfig = DiscoveryConfig()
   probe: ProbeConfig = ProbeConfig()

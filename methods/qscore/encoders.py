@@ -8,36 +8,53 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kd_jax import experiment
+from kd_jax import api, experiment
 from kd_jax.datasets import catalog, decode, pipeline, sources
 from kd_jax.errors import UsageError
 from kd_jax.methods.qscore import heatmaps, masks, measuring, tuning
 from kd_jax.methods.qscore.config import Config
 from kd_jax.methods.ssl import data as tables
-from kd_jax.methods.ssl import evaluation, model, views
+from kd_jax.methods.ssl import evaluation, model, recipes, views
 from kd_jax.methods.ssl import train as pretraining
 from kd_jax.methods.ssl import validate as ssl_validate
 from kd_jax.methods.ssl.learners import LEARNERS
+from kd_jax.methods.ssl.state import follows
 
 PyTree = Any
 BASE = "base"
 
 
-def with_seed(config: Config) -> Config:
-  """The configuration with the run's seed and learner in ssl's.
+def resolve(config: Config) -> Config:
+  """The configuration with that of the encoder it is about.
 
   Args:
     config: the configuration.
 
   Returns:
-    It.
+    It, ssl's part that of the finished run if there is one, else with the
+    run's seed and learner.
+
+  Raises:
+    UsageError: for an unknown learner, or a run that lacks it.
   """
-  own = dataclasses.replace(
-    config.encoder, seed=config.seed, arms=(config.learner,)
-  )
+  if config.learner not in LEARNERS:
+    raise UsageError(
+      f"learner is {config.learner!r}; it is one of {', '.join(LEARNERS)}"
+    )
+  if config.run:
+    own = api.open_run(config.run, "ssl").config
+    if config.learner not in own.arms:
+      raise UsageError(
+        f"{config.run} has the arms {', '.join(own.arms)} and not "
+        f"{config.learner}: give --learner"
+      )
+  else:
+    own = dataclasses.replace(config.encoder, seed=config.seed)
+  own = dataclasses.replace(own, arms=(config.learner,))
   return dataclasses.replace(config, encoder=own)
 
 
@@ -61,11 +78,7 @@ def phases(
   Raises:
     UsageError: for fields or data that do not fit together.
   """
-  config = with_seed(config)
-  if config.learner not in LEARNERS:
-    raise UsageError(
-      f"learner is {config.learner!r}; it is one of {', '.join(LEARNERS)}"
-    )
+  config = resolve(config)
   ssl_validate.check(config.encoder)
   found = tables.load(config.encoder, data, say)
   if not found.classes:
@@ -73,12 +86,12 @@ def phases(
       "qscore's probes need labels; encoder.data.labelled is off"
     )
   known = known_of(config, found, data)
-  if not set(arms) <= {BASE} and not LEARNERS[config.learner].trains:
-    raise UsageError(f"{config.learner} is not trained, and cannot be tuned")
+  if not set(arms) <= {BASE}:
+    check_tunable(config)
   made: list[Any] = []
   for arm in dict.fromkeys((BASE, *arms)):
     made.append(
-      pretrain_phase(config, found)
+      base_phase(config, found)
       if arm == BASE
       else tune_phase(config, arm, found)
     )
@@ -86,11 +99,59 @@ def phases(
   return made
 
 
+def check_tunable(config: Config) -> None:
+  """Refuses to fine-tune what cannot be.
+
+  Args:
+    config: the configuration, resolved.
+
+  Raises:
+    UsageError: says why.
+  """
+  learner = LEARNERS[config.learner]
+  if not learner.trains:
+    raise UsageError(f"{config.learner} is not trained, and cannot be tuned")
+  settings = recipes.settings(config.encoder, config.learner)
+  slow = follows(learner, settings)
+  if config.run and (slow or learner.memory(settings, jax.random.key(0), 1)):
+    raise UsageError(
+      f"a finished run of ssl has not the slow network or memory that "
+      f"{config.learner} goes on from: take --arms base, or train here"
+    )
+
+
+def base_phase(
+  config: Config, found: tables.Tables
+) -> experiment.Phase | experiment.WholeRun:
+  """The encoder before fine-tuning: trained here, or of a finished run.
+
+  Args:
+    config: the configuration, resolved.
+    found: the images.
+
+  Returns:
+    The phase "base.pretrain".
+  """
+  if not config.run:
+    return pretrain_phase(config, found)
+  product = api.open_run(config.run, "ssl").products[
+    f"{config.learner}.pretrain"
+  ]
+  kept = {
+    **{name: product[name] for name in ("params", "batch_stats")},
+    "slow": {},
+    "model_state": {"online": product["batch_stats"], "memory": {}},
+  }
+  return experiment.WholeRun(
+    "pretrain", lambda products, data, seed: (data, {}), kept, BASE
+  )
+
+
 def pretrain_phase(config: Config, found: tables.Tables) -> experiment.Phase:
   """Ssl's pre-training, whose product is all that fine-tuning goes on from.
 
   Args:
-    config: the configuration, with its seed in ssl's.
+    config: the configuration, resolved.
     found: the images.
 
   Returns:
@@ -116,7 +177,7 @@ def tune_phase(
   """An arm's fine-tuning.
 
   Args:
-    config: the configuration, with its seed in ssl's.
+    config: the configuration, resolved.
     arm: which.
     found: the images.
 

@@ -175,19 +175,41 @@ def make_grid(arm: str):
   def run(products, data, seed):
     del seed
     right = products[f"{arm}.predict"]["correct"]
-    found = {}
-    for eps in GRID_EPS:
-      percents = metrics.active_counts(data["train_features"], eps)
-      share = 100 * percents.total / percents.count
-      for low, high in GRID_BANDS:
-        chosen = metrics.discriminative(share, low, high)
-        q = metrics.q_score(data["test_features"], chosen, eps=eps)
-        name = f"grid_eps_{_plain(eps)}_band_{low}_{high}"
-        found[name] = metrics.roc_auc(q, right)
-        found[f"{name}_empty"] = (q == 0).mean()
-    return {}, found
+    h = data["test_features"]
+
+    def at(eps):
+      counts = metrics.active_counts(data["train_features"], eps)
+      percents = 100 * counts.total / counts.count
+
+      def within(band):
+        chosen = metrics.discriminative(percents, band[0], band[1])
+        q = metrics.q_score(h, chosen, eps=eps)
+        return metrics.roc_auc(q, right), (q == 0).mean()
+
+      return jax.lax.map(within, jnp.asarray(GRID_BANDS, jnp.float32))
+
+    auc, empty = jax.lax.map(at, jnp.asarray(GRID_EPS, jnp.float32))
+    values = {}
+    for i, eps in enumerate(GRID_EPS):
+      for j, band in enumerate(GRID_BANDS):
+        values[grid_name(eps, band)] = auc[i, j]
+        values[f"{grid_name(eps, band)}_empty"] = empty[i, j]
+    return {}, values
 
   return run
+
+
+def grid_name(eps: float, band: tuple[int, int]) -> str:
+  """The metric of a threshold and a band: "grid_eps_1_5_band_50_95".
+
+  Args:
+    eps: the threshold.
+    band: its two percentiles.
+
+  Returns:
+    The name; with "_empty" after it, the share without a score.
+  """
+  return f"grid_eps_{eps:g}_band_{band[0]}_{band[1]}".replace(".", "_")
 
 
 def make_compress(config: Config, arm: str, classes: int):
@@ -255,7 +277,3 @@ def score(
   q = metrics.q_score(h, variables["chosen"], eps=variables["eps"])
   active = metrics.highly_active(h, variables["eps"])
   return q, active & jnp.asarray(variables["chosen"])[None]
-
-
-def _plain(number: float) -> str:
-  return f"{number:g}".replace(".", "_")

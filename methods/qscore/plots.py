@@ -143,10 +143,7 @@ def grid(numbers: Mapping[str, float], arm: str) -> Any:
     The figure.
   """
   names = [
-    [
-      f"{arm}.grid_eps_{eps:g}_band_{low}_{high}".replace("1.5", "1_5")
-      for low, high in measuring.GRID_BANDS
-    ]
+    [f"{arm}.{measuring.grid_name(eps, band)}" for band in measuring.GRID_BANDS]
     for eps in measuring.GRID_EPS
   ]
   values = np.array([[numbers[n] for n in row] for row in names], float)
@@ -191,7 +188,7 @@ def _pictured(config, arm, data):
       return None
     return files.load(config, data).arrays.get("test_image")
   own = {k: v for k, v in data.items() if k == "images"}
-  encoder = encoders.with_seed(config).encoder
+  encoder = encoders.resolve(config).encoder
   return tables.load(encoder, own, lambda line: None).test["image"]
 
 

@@ -7,6 +7,7 @@ read (with wrong as positive the paper's 91 would be about 40).
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -113,11 +114,13 @@ def judge_all(
   Returns:
     "NAME_auroc" and "NAME_lift".
   """
-  values = {}
-  for name, score in scores.items():
-    judged = judge(score, correct)
-    values |= {f"{name}_{k}": judged[k] for k in ("auroc", "lift")}
-  return values
+  stacked = jnp.stack(list(scores.values()))
+  judged = jax.lax.map(lambda score: judge(score, correct), stacked)
+  return {
+    f"{name}_{k}": judged[k][place]
+    for place, name in enumerate(scores)
+    for k in ("auroc", "lift")
+  }
 
 
 def class_share(

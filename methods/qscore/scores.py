@@ -92,8 +92,12 @@ def every_score(
     "q_random": place < size,
     "q_test": own,
   }
-  scores = {k: metrics.q_score(h, d, eps=found.eps) for k, d in sets.items()}
   q = {"eps": found.eps}
+  # One program for all sets.
+  each = jax.lax.map(
+    lambda d: metrics.q_score(h, d, **q), jnp.stack(list(sets.values()))
+  )
+  scores = dict(zip(sets, each, strict=True))
   scores |= {
     "q_raw": metrics.q_score(h, found.chosen, normalize=False, **q),
     "q_top": metrics.q_score(h, found.chosen, top_if_empty=True, **q),

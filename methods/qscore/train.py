@@ -118,8 +118,10 @@ def apply(
   if arm == OWN:
     return jax.jit(measuring.score), found
 
+  encoder = encoders.resolve(config).encoder
+
   def score(variables, images):
-    _, h = encoders.observe(config.encoder, variables["encoder"], images)
+    _, h = encoders.observe(encoder, variables["encoder"], images)
     return measuring.score(variables, h)
 
   return jax.jit(score), {**found, "encoder": encoders.trained(products, arm)}
