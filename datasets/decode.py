@@ -6,6 +6,7 @@ of another name that is renamed when complete, so that a killed decode leaves
 nothing half done.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from kd_jax.datasets import images
 from kd_jax.datasets.errors import DataError
 from kd_jax.datasets.progress import Say, to_stderr, track
 
@@ -29,6 +31,7 @@ def columns(
   split: str,
   *,
   cache: str | os.PathLike[str] | None = None,
+  image_size: tuple[int, int] | None = None,
   say: Say = to_stderr,
 ) -> dict[str, np.memmap]:
   """Decodes a prepared builder's split, or maps what was decoded before.
@@ -37,6 +40,7 @@ def columns(
     source: a TFDS builder whose files are prepared (array_record).
     split: the split's name, in TFDS's syntax ("train", "train[:80%]").
     cache: folder of the columns; "columns" beside the builder's files if None.
+    image_size: the height and width that "image" is resized to.
     say: takes plain lines of progress where there is no terminal.
 
   Returns:
@@ -47,13 +51,17 @@ def columns(
     DataError: if records differ in shape (names the record), or there are none.
   """
   files = Path(source.data_dir)
-  folder = Path(files / "columns" if cache is None else cache) / _name(split)
-  fingerprint = _fingerprint(files, split)
+  what = split
+  if image_size is not None:
+    what += f" at {image_size[0]}x{image_size[1]}"
+  folder = Path(files / "columns" if cache is None else cache) / _name(what)
+  fingerprint = _fingerprint(files, what)
   if (found := _read(folder, fingerprint)) is not None:
     return found
   records = source.as_data_source(split)
-  label = f"decoding {source.name} {split}"
-  _write(records, folder, fingerprint, label, say)
+  label = f"decoding {source.name} {what}"
+  prepare = functools.partial(_prepared, image_size=image_size)
+  _write(records, prepare, folder, fingerprint, label, say)
   found = _read(folder, fingerprint)
   if found is None:
     raise DataError(f"{files} changed while its split {split!r} was decoded")
@@ -79,14 +87,22 @@ def numeric(record: Mapping[str, Any]) -> dict[str, np.ndarray]:
   }
 
 
-def _write(records, folder: Path, fingerprint, label, say) -> None:
+def _prepared(record, image_size) -> dict[str, np.ndarray]:
+  """A record's numeric features, the image in the size that is wanted."""
+  found = numeric(record)
+  if image_size is not None and found["image"].shape[:2] != image_size:
+    found["image"] = images.resize(found["image"], image_size)
+  return found
+
+
+def _write(records, prepare, folder: Path, fingerprint, label, say) -> None:
   n = len(records)
   if not n:
     raise DataError(f"{label}: the split has no records")
   folder.parent.mkdir(parents=True, exist_ok=True)
   part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
   try:
-    first = numeric(records[0])
+    first = prepare(records[0])
     out = {
       name: np.lib.format.open_memmap(
         part / f"{name}.npy", mode="w+", dtype=a.dtype, shape=(n, *a.shape)
@@ -94,7 +110,7 @@ def _write(records, folder: Path, fingerprint, label, say) -> None:
       for name, a in first.items()
     }
     for i, record in enumerate(track(each(records), n, label, say)):
-      _fill(out, i, numeric(record), label)
+      _fill(out, i, prepare(record), label)
     for column in out.values():
       column.flush()
     manifest = {
@@ -124,7 +140,8 @@ def _fill(out, i, record, label) -> None:
     if record[name].shape != column.shape[1:]:
       raise DataError(
         f"{label}: {name} of record {i} is {record[name].shape}, that of "
-        f"record 0 is {column.shape[1:]}; columns need one shape"
+        f"record 0 is {column.shape[1:]}; columns need one shape (an image "
+        "size, where the method has a field for it)"
       )
     column[i] = record[name]
 

@@ -54,23 +54,38 @@ def show(
   if not catalog.is_built(source):
     raise catalog.not_built(name)
   splits = sorted(source.info.splits)
-  some = _decoded(source.as_data_source(splits[0]))
-  features = {
-    k: f"{'x'.join(map(str, v.shape[1:])) or 'scalar'} {v.dtype.name}"
-    for k, v in some.items()
-  }
+  some = _first(source.as_data_source(splits[0]))
+  features = {name: _feature([f[name] for f in some]) for name in some[0]}
   counts = {s: _counts(source, s, say) for s in splits}
   grid = None
-  if "image" in some:
+  if "image" in some[0]:
     grid = Path(out or Path(source.data_dir) / f"{name.replace('/', '-')}.png")
-    images.write_grid(some["image"], some.get("label"), grid)
+    labels = (
+      np.stack([f["label"] for f in some]) if "label" in some[0] else None
+    )
+    images.write_grid(_in_one_size([f["image"] for f in some]), labels, grid)
   return Shown(name, features, counts, Path(source.data_dir), grid)
 
 
-def _decoded(records, most: int = 1000) -> dict[str, np.ndarray]:
-  """The first records, stacked; TFDS has shuffled them."""
-  found = [numeric(records[i]) for i in range(min(most, len(records)))]
-  return {name: np.stack([f[name] for f in found]) for name in found[0]}
+def _first(records, most: int = 1000) -> list[dict[str, np.ndarray]]:
+  """The first records; TFDS has shuffled them."""
+  return [numeric(records[i]) for i in range(min(most, len(records)))]
+
+
+def _feature(values: list[np.ndarray]) -> str:
+  """A feature's lengths and type; ? for one that differs from row to row."""
+  lengths = [
+    str(min(axis)) if min(axis) == max(axis) else "?"
+    for axis in zip(*(v.shape for v in values), strict=True)
+  ]
+  return f"{'x'.join(lengths) or 'scalar'} {values[0].dtype.name}"
+
+
+def _in_one_size(found: list[np.ndarray], most: int = 64) -> np.ndarray:
+  """Images as they are, or resized to one square where they differ."""
+  if len({image.shape for image in found}) > 1:
+    found = [images.resize(image, (most, most)) for image in found]
+  return np.stack(found)
 
 
 def _counts(source, split: str, say: Say) -> list[int]:

@@ -77,8 +77,7 @@ def load(
   if is_path(spec):
     arrays = _folder(path, split, labelled, image_size, say)
     return check(arrays, where=str(path), labelled=labelled, classes=classes)
-  arrays = _named(spec, split, labelled, classes, say)
-  return _resized(arrays, image_size, spec, say)
+  return _named(spec, split, labelled, classes, image_size, say)
 
 
 def is_path(spec: str) -> bool:
@@ -98,7 +97,7 @@ def is_path(spec: str) -> bool:
   return spec.startswith((".", "~", os.sep)) or Path(spec).is_dir()
 
 
-def _named(name, split, labelled, classes, say):
+def _named(name, split, labelled, classes, size, say):
   try:
     source = catalog.builder(name)
   except DataError as error:
@@ -114,23 +113,11 @@ def _named(name, split, labelled, classes, say):
     split = next((s for s in ("validation", "valid") if s in splits), split)
   if split.split("[")[0] not in [*splits, "all"]:
     raise DataError(f"{name} has no split {split!r}; it has {splits}")
-  found = columns(source, split, say=say)
+  size = (size, size) if isinstance(size, int) else size
+  if size is not None and source.info.features["image"].shape[:2] == size:
+    size = None
+  found = columns(source, split, image_size=size, say=say)
   return check(found, where=name, labelled=labelled, classes=classes)
-
-
-def _resized(arrays, size, name, say):
-  """Images of a data set in another size, as a folder's would be."""
-  if size is None:
-    return arrays
-  size = (size, size) if isinstance(size, int) else tuple(size)
-  old = arrays["image"]
-  if old.shape[1:3] == size:
-    return arrays
-  new = np.empty((len(old), *size, old.shape[3]), np.uint8)
-  label = f"resizing {name} to {size[0]}x{size[1]}"
-  for i, image in enumerate(track(old, len(old), label, say)):
-    new[i] = images.resize(image, size)
-  return {**arrays, "image": new}
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:

@@ -1,5 +1,6 @@
 """What `kd-jax list` and `kd-jax data` print."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from kd_jax import registry, report
@@ -100,10 +101,19 @@ def show(name: str, out: str | None) -> str:
   rows = [[k, v] for k, v in found.features.items()]
   text = report.render(name, ["column", "shape and type"], rows, texts=2)
   for split, counts in found.counts.items():
-    text += f"{split}: {sum(counts)} examples, per class {counts}\n"
+    text += f"{split}: {sum(counts)} examples, {_per_class(counts)}\n"
   if found.grid is not None:
     text += f"images: {found.grid}\n"
   return text + f"files: {found.folder}\n"
+
+
+def _per_class(counts: Sequence[int], most: int = 100) -> str:
+  """Examples per class; of more than `most` classes, the range."""
+  if len(counts) <= most:
+    return f"per class {list(counts)}"
+  low, high = min(counts), max(counts)
+  each = f"{low}" if low == high else f"{low} to {high}"
+  return f"{len(counts)} classes of {each}"
 
 
 def _graph(source: str) -> str:

@@ -29,6 +29,7 @@ def test_a_runs_folder(run):
   assert names == {
     "checkpoints",
     "config.json",
+    "data.json",
     "metrics.csv",
     "metrics.jsonl",
     "plots",

@@ -19,6 +19,7 @@ import numpy as np
 from kd_jax import accel
 from kd_jax.errors import Interrupted, UsageError
 from kd_jax.experiment import Config, Phase, WholeRun
+from kd_jax.training import unchanged
 from kd_jax.training.checkpoint import Shelf
 from kd_jax.training.clock import Clock
 from kd_jax.training.loop import PhaseLoop, Session, evaluate
@@ -145,8 +146,15 @@ def execute(
     NonFiniteError: if training diverged.
     Interrupted: after a checkpoint, when a signal came.
   """
+  shelf = Shelf(workdir)
+  begun = shelf.latest() is not None or any(shelf.has(p.key) for p in phases)
+  accel.from_first(
+    lambda: write_json(
+      workdir / unchanged.FILE, unchanged.check(workdir, phases, begun)
+    )
+  )
   session = Session(
-    shelf=Shelf(workdir),
+    shelf=shelf,
     writer=open_writer(workdir, tensorboard=tensorboard),
     clock=Clock(),
     reporter=reporter,

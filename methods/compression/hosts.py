@@ -259,7 +259,9 @@ class CifarResNet(nn.Module):
         )
         if stride == 2:
           side = width // 4
-          x = jnp.pad(x[:, ::2, ::2], ((0, 0),) * 3 + ((side, side),))
+          # A slice by name: JAX 0.7 indexes by a gather, which ties nothing.
+          x = jax.lax.slice(x, (0,) * 4, x.shape, (1, 2, 2, 1))
+          x = jnp.pad(x, ((0, 0),) * 3 + ((side, side),))
         x = nn.relu(x + y)
     return backbones.Head(self.num_classes, name="head")(x)
 

@@ -133,6 +133,33 @@ def lowered(platform, space, c, f, k, how):
   return [[x for x in lines if kind in x] for kind in kinds]
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_gradients_that_accelerators_take(shape):
+  """Stated by hand, they are those that JAX derives; members at once too."""
+  x, kernel = arrays(*shape, members=(2,))
+
+  def derived(x, kernel, dy):
+    y = functools.partial(convolve, **shape[-1], native=True)
+    return jax.vjp(y, x, kernel)[1](dy)
+
+  def stated(x, kernel, dy):
+    return geometry(x.shape, kernel.shape, **shape[-1]).native_gradients(
+      x, kernel, dy
+    )
+
+  y = jax.vmap(functools.partial(convolve, **shape[-1]))(x, kernel)
+  dy = jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)
+  expected = jax.jit(jax.vmap(derived))(x, kernel, dy)
+  close(jax.jit(jax.vmap(stated))(x, kernel, dy), expected)
+
+
+def geometry(shape, window, strides=1, padding="SAME", dilation=1, groups=1):
+  n = len(shape) - 2
+  steps = convolution._each(strides, n), convolution._each(dilation, n)
+  zeros = convolution._padding(padding, shape[1:-1], window[:-2], *steps)
+  return plan.Geometry(steps[0], zeros, steps[1], groups)
+
+
 @pytest.mark.parametrize("shape", [SHAPES[1], SHAPES[9]], ids=str)
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_accelerators_get_the_compilers_own(platform, shape):

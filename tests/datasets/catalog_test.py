@@ -1,10 +1,12 @@
 """What stands behind `kd-jax data list | build | show`."""
 
+import types
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from kd_jax.datasets import catalog, folders, shown
+from kd_jax.datasets import catalog, folders, images, shown
 from kd_jax.datasets.errors import DataError
 
 
@@ -33,6 +35,29 @@ def test_other_built_sets_are_listed(data):
   (data / "omniglot" / "3.0.0" / "dataset_info.json").write_text("{}")
   entry = catalog.entries()[-1]
   assert (entry.name, entry.built) == ("omniglot", True)
+
+
+def test_show_of_images_that_differ_in_size(tmp_path, monkeypatch):
+  found = [
+    {"image": np.full((h, w, 3), h, np.uint8), "label": i % 2}
+    for i, (h, w) in enumerate([(9, 4), (5, 4), (6, 4)])
+  ]
+  source = types.SimpleNamespace(
+    name="fake",
+    data_dir=tmp_path,
+    as_data_source=lambda split, decoders=None: found,
+    info=types.SimpleNamespace(
+      features={"label": np.zeros(())},
+      splits={"train": types.SimpleNamespace(num_examples=3)},
+    ),
+  )
+  monkeypatch.setattr(catalog, "builder", lambda name: source)
+  monkeypatch.setattr(catalog, "is_built", lambda source: True)
+  got = shown.show("fake", say=lambda line: None)
+  assert got.features == {"image": "?x4x3 uint8", "label": "scalar int32"}
+  assert got.counts == {"train": [2, 1]}
+  grid = images.read(got.grid, grey=False)
+  assert {9, 5, 6} <= set(np.unique(grid))
 
 
 def test_show_needs_a_built_set(dummies):

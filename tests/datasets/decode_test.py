@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from kd_jax.datasets import decode
+from kd_jax.datasets import decode, images
 from kd_jax.datasets.errors import DataError
 
 
@@ -115,6 +115,27 @@ def test_splits_have_their_own_folders(tmp_path):
   for split in ("train[:80%]", "train[:80]"):
     decode.columns(source, split, say=lambda line: None)
   assert len(list((tmp_path / "d" / "columns").iterdir())) == 2
+
+
+def test_images_of_any_size_become_columns_of_one(tmp_path):
+  rng = np.random.default_rng(0)
+  records = [
+    {"image": rng.integers(0, 256, (h, w, 3), np.uint8), "label": h}
+    for h, w in [(4, 6), (9, 5), (7, 7)]
+  ]
+  source = _Source(tmp_path / "d", records)
+  with pytest.raises(DataError, match="columns need one shape"):
+    _columns(source)
+  for size in [(4, 6), (3, 3)]:
+    got = _columns(source, image_size=size)
+    assert got["image"].shape == (3, *size, 3)
+    for image, record in zip(got["image"], records, strict=True):
+      np.testing.assert_array_equal(image, images.resize(record["image"], size))
+    np.testing.assert_array_equal(got["label"], [4, 9, 7])
+  np.testing.assert_array_equal(
+    _columns(source, image_size=(4, 6))["image"][0], records[0]["image"]
+  )
+  assert source.reads == 3  # Each size is decoded once.
 
 
 def test_bad_records(tmp_path):

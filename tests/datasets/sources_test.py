@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kd_jax.datasets import sources
+from kd_jax.datasets import images, sources
 from kd_jax.datasets.errors import DataError
 
 _RNG = np.random.default_rng(0)
@@ -183,6 +183,16 @@ def test_names(data):
     _load("cifar1O")
   with pytest.raises(DataError, match="run: kd-jax data build cifar10"):
     _load("cifar10")
+
+
+def test_a_name_in_another_size(dummies):
+  whole = _load("digits")["image"]
+  assert _load("digits", image_size=8)["image"].shape == whole.shape
+  for size in (5, (3, 7)):
+    h, w = (size, size) if isinstance(size, int) else size
+    small = _load("digits", image_size=size)["image"]
+    assert small.shape == (len(whole), h, w, 1)
+    np.testing.assert_array_equal(small[3], images.resize(whole[3], (h, w)))
 
 
 def test_unknown_split_of_a_name(dummies):

@@ -7,6 +7,7 @@ import string
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd_jax.backbones.convolution import blocks, depthwise, taps, winograd
@@ -55,19 +56,81 @@ class Geometry:
     kernel: Float[Array, "*size g f"],
     dy: Float[Array, "b *out f"],
   ) -> tuple[Float[Array, "b *space c"], Float[Array, "*size g f"]]:
-    """The compiler's gradients of `sum(dy * native(x, kernel))`."""
-    return _transposed(self.native, x, kernel, dy)
+    """The compiler's gradients of `sum(dy * native(x, kernel))`.
+
+    They are stated here because JAX 0.7 cannot transpose a convolution under
+    vmap in a shard_map.
+    """
+    return (
+      self.native_input_gradient(dy, kernel, x.shape[1:-1]),
+      self.native_filter_gradient(x, dy, kernel.shape[:-2]),
+    )
 
   def native_input_gradient(
     self,
     dy: Float[Array, "b *out f"],
     kernel: Float[Array, "*size g f"],
-    space: tuple[int, ...],
+    size: tuple[int, ...],
   ) -> Float[Array, "b *space c"]:
-    """The compiler's gradient in inputs of this space."""
-    shape = (len(dy), *space, kernel.shape[-2] * self.groups)
-    like = jax.ShapeDtypeStruct(shape, dy.dtype)
-    return jax.linear_transpose(lambda x: self.native(x, kernel), like)(dy)[0]
+    """The compiler's gradient in inputs of this size."""
+    space = string.digits[: len(self.strides)]
+    axes = tuple(range(len(space)))
+    extents, (g, f) = kernel.shape[:-2], kernel.shape[-2:]
+    turned = jnp.flip(kernel, axes)
+    turned = turned.reshape(*extents, g, self.groups, f // self.groups)
+    turned = turned.swapaxes(-3, -1).reshape(*extents, f // self.groups, -1)
+    padding = []
+    for (low, _), n, m, k, stride, apart in zip(
+      self.padding,
+      size,
+      dy.shape[1:-1],
+      extents,
+      self.strides,
+      self.dilation,
+      strict=True,
+    ):
+      reach = apart * (k - 1)
+      padding.append((reach - low, n + low - 1 - (m - 1) * stride))
+    return jax.lax.conv_general_dilated(
+      dy,
+      turned,
+      (1,) * len(space),
+      padding,
+      lhs_dilation=self.strides,
+      rhs_dilation=self.dilation,
+      dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
+      feature_group_count=self.groups,
+    )
+
+  def native_filter_gradient(
+    self,
+    x: Float[Array, "b *space c"],
+    dy: Float[Array, "b *out f"],
+    extents: tuple[int, ...],
+  ) -> Float[Array, "*size g f"]:
+    """The compiler's gradient in a kernel of these extents."""
+    space = string.digits[: len(self.strides)]
+    padding = []
+    for (low, _), n, m, k, stride, apart in zip(
+      self.padding,
+      x.shape[1:-1],
+      dy.shape[1:-1],
+      extents,
+      self.strides,
+      self.dilation,
+      strict=True,
+    ):
+      reach = apart * (k - 1) + (m - 1) * stride + 1
+      padding.append((low, reach - n - low))
+    return jax.lax.conv_general_dilated(
+      x,
+      dy,
+      self.dilation,
+      padding,
+      rhs_dilation=self.strides,
+      dimension_numbers=(f"C{space}N", f"I{space}O", f"{space}NC"),
+      batch_group_count=self.groups,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +178,7 @@ def choose(
   elif close:
     backward = functools.partial(taps.input_gradient, size=image[:2], **steps)
   else:
-    backward = functools.partial(how.native_input_gradient, space=image[:2])
+    backward = functools.partial(how.native_input_gradient, size=image[:2])
 
   def gradients(x, k, dy):
     in_kernel = taps.filter_gradient(
@@ -180,13 +243,8 @@ def _depthwise(how) -> Statements:
     return depthwise.forward(x, k, how.strides, how.padding, how.dilation)
 
   def gradients(x, k, dy):
-    return _transposed(forward, x, k, dy)
+    in_x = jax.linear_transpose(lambda x: forward(x, k), x)
+    in_kernel = jax.linear_transpose(lambda k: forward(x, k), k)
+    return in_x(dy)[0], in_kernel(dy)[0]
 
   return Statements(forward, gradients)
-
-
-def _transposed(convolution, x, kernel, dy):
-  """The gradients of a function that is linear in either argument."""
-  in_x = jax.linear_transpose(lambda x: convolution(x, kernel), x)
-  in_kernel = jax.linear_transpose(lambda k: convolution(x, k), kernel)
-  return in_x(dy)[0], in_kernel(dy)[0]

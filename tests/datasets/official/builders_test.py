@@ -177,6 +177,9 @@ def test_show(sizes, tmp_path):
   assert found.counts["test"] == np.bincount(labels).tolist()
   assert (tmp_path / "grid.png").exists()
   assert "per class" in listing.show("cifar100", str(tmp_path / "again.png"))
+  assert listing._per_class([3, 0, 3]) == "per class [3, 0, 3]"
+  assert listing._per_class([7] * 1000) == "1000 classes of 7"
+  assert listing._per_class([7] * 1000 + [2]) == "1001 classes of 2 to 7"
 
 
 # Damage: to which file of which set, how, and what is said of it.
