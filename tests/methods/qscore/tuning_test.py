@@ -13,9 +13,14 @@ from kd_jax import accel, losses
 from kd_jax.datasets import pipeline
 from kd_jax.errors import UsageError
 from kd_jax.methods.qscore import METHOD, encoders, tuning
+from kd_jax.methods.qscore.config import DiscoveryConfig
 from kd_jax.methods.ssl import data as tables
 
-TINY = dataclasses.replace(METHOD.presets["tiny"], arms=("base", "qscore"))
+TINY = dataclasses.replace(
+  METHOD.presets["tiny"],
+  arms=("base", "qscore"),
+  discovery=DiscoveryConfig(eps=1.0),
+)
 
 
 @pytest.fixture(scope="module")
