@@ -164,7 +164,10 @@ def schedule(config: Config) -> tuple[Any, Settings]:
     learning_rate=tune.learning_rate,
     warmup=tune.warmup,
     final_rate=0.0,
+    # Pre-training is over: nothing waits or warms up again.
     freeze=0.0,
+    teacher_warmup=0.0,
+    queue_start=0.0,
   )
   return encoder, settings
 
