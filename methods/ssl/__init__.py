@@ -7,6 +7,7 @@ Twins. Sources stand in each one's file of `learners`.
 from kd_jax.experiment import Method
 from kd_jax.methods.ssl.arms import ARMS, PRESETS
 from kd_jax.methods.ssl.arms import register as register
+from kd_jax.methods.ssl.cases import CASES
 from kd_jax.methods.ssl.claim import ARMS as JUDGED
 from kd_jax.methods.ssl.claim import CLAIMS
 from kd_jax.methods.ssl.config import Config as Config
@@ -39,6 +40,8 @@ METHOD = Method(
   claims=CLAIMS,
   reproduce_arms=JUDGED,
   settings_tried=dict.fromkeys(JUDGED, 1),
+  cases=CASES,
+  divided=("batch_size", "score_batch_size"),
   apply=apply,
   files=files,
   plots=plots,

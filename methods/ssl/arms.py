@@ -9,7 +9,6 @@ from kd_jax.methods.ssl.config import (
   DataConfig,
   NetConfig,
   ProbeConfig,
-  Settings,
 )
 from kd_jax.methods.ssl.learners import LEARNERS, Learner
 from kd_jax.methods.ssl.recipes import COLLAPSES
@@ -104,7 +103,6 @@ PRESETS = {
     probe=ProbeConfig(
       neighbours=5, penalties=3, iterations=10, steps=10, batch_size=64
     ),
-    settings=Settings(projector="32 bn relu, 16 bias"),
     steps=20,
     batch_size=32,
     score_batch_size=100,

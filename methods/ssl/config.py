@@ -63,6 +63,8 @@ class ProbeConfig:
   """How representations are judged.
 
   Attributes:
+    labels: training images whose labels neighbours and probes know; 0 is all of
+      them.
     neighbours: of weighted kNN; 20 in DINO and solo-learn, 200 in MoCo's
       notebook and lightly's CIFAR-10.
     temperature: of its votes; .07 and .1 there.
@@ -75,6 +77,7 @@ class ProbeConfig:
       on features through which no gradient goes back.
   """
 
+  labels: int = 0
   neighbours: int = 20
   temperature: float = 0.07
   penalties: int = 45

@@ -27,12 +27,15 @@ class Tables:
     train: what encoders and probes learn from.
     val: for choosing settings.
     test: for reporting.
+    bank: the training images whose labels neighbours and probes know; all of
+      `train` as a rule.
     classes: how many labels there are; 0 without labels.
   """
 
   train: Columns
   val: Columns
   test: Columns
+  bank: Columns
   classes: int
 
   @property
@@ -86,6 +89,7 @@ def load(
       train=_take(train, order[cut:]),
       val=_take(train, order[:cut]),
       test={k: test[k] for k in ("image", "label")},
+      bank=_take(train, order[cut:][: config.probe.labels or None]),
       classes=classes,
     ),
   )
@@ -109,7 +113,7 @@ def _unlabelled(config, every):
     )
   apart = _take(every, order[:held])
   return _checked(
-    config, Tables(_take(every, order[held:]), apart, apart, classes=0)
+    config, Tables(_take(every, order[held:]), apart, apart, apart, classes=0)
   )
 
 
@@ -127,13 +131,15 @@ def _checked(config: Config, found: Tables) -> Tables:
     raise UsageError(
       f"batch_size is {config.batch_size}; there are {n} training images"
     )
+  if not config.probe.labels and found.classes:  # One copy on the devices.
+    found = dataclasses.replace(found, bank=found.train)
   image = found.train["image"]
   how = data.streamed
   if how == "never" or (how == "auto" and hosted.fits(image.nbytes)):
     return found
-  return dataclasses.replace(
-    found, train={**found.train, "image": hosted.Hosted(image)}
-  )
+  train = {**found.train, "image": hosted.Hosted(image)}
+  bank = found.bank if config.probe.labels else train
+  return dataclasses.replace(found, train=train, bank=bank)
 
 
 def files(config: Config) -> dict[str, str]:

@@ -57,7 +57,12 @@ def features(config: Config) -> Callable[..., Float[Array, "n r"]]:
 
 
 def make_judge(
-  config: Config, settings: Settings, learner: Learner, classes: int
+  config: Config,
+  settings: Settings,
+  learner: Learner,
+  classes: int,
+  *,
+  fit: bool = True,
 ) -> Callable[..., dict[str, metrics.Mean]]:
   """Builds the evaluation of an arm.
 
@@ -66,6 +71,7 @@ def make_judge(
     settings: the arm's.
     learner: the arm's.
     classes: how many; 0 measures the monitors alone.
+    fit: whether there is a "probe".
 
   Returns:
     `(variables, {"bank": columns, "query": columns}, *, axis_name)` with, of
@@ -94,14 +100,16 @@ def make_judge(
       neighbours=judge.neighbours,
       temperature=judge.temperature,
     )
-    probe = metrics.fit_probe(
-      bank,
-      known,
-      classes=classes,
-      penalties=penalties(judge.penalties),
-      steps=judge.iterations,
-    )
-    logits = {"knn": near, "probe": probe.logits(h), "online": query.logits}
+    logits = {"knn": near, "online": query.logits}
+    if fit:
+      probe = metrics.fit_probe(
+        bank,
+        known,
+        classes=classes,
+        penalties=penalties(judge.penalties),
+        steps=judge.iterations,
+      )
+      logits["probe"] = probe.logits(h)
     right = {k: metrics.accuracy(v, label) for k, v in logits.items()}
     return {**right, **found}
 

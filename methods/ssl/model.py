@@ -4,6 +4,7 @@ Letters: x a view, h the representation, z the projection, p the prediction, C
 prototypes; v views, b batch, r, d, k their lengths.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,7 +49,14 @@ def length(net: NetConfig) -> int:
   """The representation's length, r."""
   if net.name == "small_cnn":
     return net.widths[-1]
-  return backbones.channels(net.name)
+  return _channels(net.name, backbones.NAMES[net.name])
+
+
+@functools.cache
+def _channels(name, make):
+  """Found out once for each network, of one's own too."""
+  del make
+  return backbones.channels(name)
 
 
 def width(config: Config, settings: Settings) -> int:

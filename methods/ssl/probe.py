@@ -72,7 +72,7 @@ def phase(
     init=init,
     step=pipeline.from_columns(make_step(config, tx), config.probe.batch_size),
     steps=config.probe.steps,
-    data=found.train,
+    data=found.bank,
     product=lambda s: {**s.params, "encoder": s.encoder},
     evaluations={
       "val": experiment.Evaluation(judge, found.val),

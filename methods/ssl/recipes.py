@@ -74,10 +74,8 @@ _SMALL: dict[str, dict[str, Any]] = {
     "freeze": 0.05,
     "clip": 3.0,
   },
-  "simsiam": {
-    "projector": "r bn relu, 64 bn-",
-    "predictor": "32 bn relu, 64 bias",
-  },
+  # Without a last norm, which would hide a collapse ("hidden-only" there).
+  "simsiam": {"predictor": "32 bn relu, 64 bias"},
   "vicreg": {"projector": "r bn relu, 128"},
   "barlow": {"projector": "r bn relu, 128"},
 }

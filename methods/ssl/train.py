@@ -63,10 +63,12 @@ def pretrain_phase(
   settings = recipes.settings(config, arm)
   learner = LEARNERS[recipes.learner_of(arm)]
   step = steps.make_train_step(config, settings, learner)
-  judge = evaluation.make_judge(config, settings, learner, found.classes)
 
-  def evaluated(query):
-    return experiment.Evaluation(judge, {"bank": found.train, "query": query})
+  def evaluated(query, *, fit):
+    judge = evaluation.make_judge(
+      config, settings, learner, found.classes, fit=fit
+    )
+    return experiment.Evaluation(judge, {"bank": found.bank, "query": query})
 
   long = config.steps if learner.trains else min(config.steps, SETTLING)
   return experiment.Phase(
@@ -82,7 +84,10 @@ def pretrain_phase(
       "params": s.params,
       "batch_stats": s.model_state["online"],
     },
-    evaluations={"val": evaluated(found.val), "test": evaluated(found.test)},
+    evaluations={
+      "val": evaluated(found.val, fit=False),
+      "test": evaluated(found.test, fit=True),
+    },
     batch_size=config.batch_size,
   )
 

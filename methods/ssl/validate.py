@@ -18,6 +18,7 @@ _RANGES = (
   ("data.val_images", 1, math.inf),
   ("data.image_size", 0, 2**14),
   ("data.view_size", 0, 2**12),
+  ("probe.labels", 0, _MOST),
   ("probe.neighbours", 1, math.inf),
   ("probe.temperature", _ABOVE_0, math.inf),
   ("probe.penalties", 1, 1000),

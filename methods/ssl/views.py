@@ -23,7 +23,8 @@ class View:
   """How a view is made.
 
   Attributes:
-    area: smallest and largest share of the image that is cut out.
+    area: smallest and largest share of the image that is cut out; None takes
+      all of it.
     jitter: of brightness, contrast, saturation and hue.
     jittered: probability of jitter.
     grey: probability of a grey view.
@@ -33,7 +34,7 @@ class View:
     count: how many of these there are.
   """
 
-  area: tuple[float, float] = (0.08, 1.0)
+  area: tuple[float, float] | None = (0.08, 1.0)
   jitter: tuple[float, float, float, float] = (0.8, 0.8, 0.8, 0.2)
   jittered: float = 0.8
   grey: float = 0.2
@@ -135,23 +136,37 @@ def make(
   Returns:
     Views of one size stacked, the two global ones first.
   """
-  flat = [view for view in VIEWS[name] for _ in range(view.count)]
-  flat = flat[: most or None]
   x = augment.to_float(images)
   side = (data.view_size or images.shape[1], data.view_size or images.shape[2])
   groups: dict[tuple[int, int], list[jax.Array]] = {}
-  for i, view in enumerate(flat):
+  left = most or count(name)
+  for place, view in enumerate(VIEWS[name]):
     size = tuple(max(4, round(s * view.size)) for s in side)
-    keys = row_keys(jax.random.fold_in(key, i), row)
-    seen = augment.per_row(_one)(keys, x, view, size, data.flip)
+    n = min(view.count, left)
+    left -= n
+    if not n:
+      break
+    kind = jax.random.fold_in(key, place)
+
+    def one(i, kind=kind, view=view, size=size):
+      keys = row_keys(jax.random.fold_in(kind, i), row)
+      return augment.per_row(_one)(keys, x, view, size, data.flip)
+
+    # Equal ones are one program, however many they are.
+    seen = jax.vmap(one)(jnp.arange(n))
     groups.setdefault(size, []).append(normal(data, seen))
-  return [jnp.stack(group) for group in groups.values()]
+  return [jnp.concatenate(group) for group in groups.values()]
 
 
 def _one(key, image, view: View, size, flip: bool):
   """One view of one image."""
   crop, mirror, colour, grey, blur, solarise = jax.random.split(key, 6)
-  x = augment.random_resized_crop(crop, image, size, view.area)
+  x = image
+  if view.area is not None:
+    x = augment.random_resized_crop(crop, image, size, view.area)
+  elif size != image.shape[:2]:
+    box = jnp.array([0.0, 0.0, *map(float, image.shape[:2])])
+    x = augment.resized_crop(image, box, size)
   if flip:
     x = augment.random_flip(mirror, x)
   colours = x.shape[-1] == 3

@@ -1,0 +1,332 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kd_jax import accel, fields, losses, metrics
+from kd_jax.datasets import pipeline
+from kd_jax.errors import UsageError
+from kd_jax.losses.norms import l2_normalize
+from kd_jax.methods.ssl import LEARNERS, arms, steps
+from kd_jax.methods.ssl.learners import Learner, queue, scaled
+from kd_jax.training.state import step_key
+
+
+def _forward(parts, arm, batch, made=None):
+  config, settings, learner, state, _ = parts(arm)
+  made = state if made is None else made
+  run = jax.jit(
+    lambda params, made: steps.forward(
+      config, settings, learner, params, made, batch, step_key(made)
+    )
+  )
+  out, kept = run(made.params, made)
+  return config, settings, learner, out, kept
+
+
+@pytest.mark.parametrize("arm", arms.METHODS)
+def test_one_device_is_four(arm, stepped):
+  (_, _, one), logged = stepped(arm)
+  (_, _, four), logged4 = stepped(arm, 4)
+  for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(four), strict=True):
+    np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+  a, b = metrics.compute(logged), metrics.compute(logged4)
+  assert set(a) == set(b)
+  for name, value in a.items():
+    np.testing.assert_allclose(b[name], value, rtol=2e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("arm", arms.METHODS)
+def test_every_parameter_is_trained(arm, stepped):
+  (old, _, new), _ = stepped(arm)
+  moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), old.params, new.params)
+  paths = jax.tree_util.tree_leaves_with_path(moved)
+  still = {jax.tree_util.keystr(p) for p, value in paths if not value}
+  # A bias before batch statistics moves nothing; here there is none.
+  assert not still
+
+
+def _average(old, new, keep):
+  return jax.tree.map(lambda a, b: keep * a + (1 - keep) * b, old, new)
+
+
+def test_mocos_slow_network_follows_before_and_byols_after(stepped):
+  for arm, behind in (("moco_v2", 1), ("byol", 0)):
+    states, _ = stepped(arm)
+    slow = states[2].slow
+    source = {k: v for k, v in states[2 - behind].params.items() if k in slow}
+    expected = _average(states[1].slow, source, 0.99)
+    rate = 2e-3 if arm == "byol" else 1e-6  # BYOL's .99 has begun to rise.
+    jax.tree.map(
+      lambda a, b, r=rate: np.testing.assert_allclose(a, b, rtol=1e-5, atol=r),
+      slow,
+      expected,
+    )
+  assert "predictor" not in states[0].slow
+  assert "predictor" in states[0].params
+
+
+def test_byols_rate_rises_to_one(stepped):
+  """The slow network's step, over the distance, is what the cosine says."""
+  states, _ = stepped("byol")
+  old, new = (states[i].slow["projector"]["dense_0"]["kernel"] for i in (1, 2))
+  source = states[2].params["projector"]["dense_0"]["kernel"]
+  left = np.linalg.norm(source - new) / np.linalg.norm(source - old)
+  part = (np.cos(np.pi * 1 / 20) + 1) / 2
+  np.testing.assert_allclose(left, 1 - 0.01 * part, rtol=1e-4)
+
+
+def test_the_slow_network_has_running_statistics_of_its_own(stepped):
+  (old, new, _), _ = stepped("byol")
+  online, slow = (
+    new.model_state[name]["backbone"]["norm_0"]["mean"]
+    for name in ("online", "slow")
+  )
+  start = old.model_state["slow"]["backbone"]["norm_0"]["mean"]
+  # Both saw the same views with the same parameters, in the first step.
+  np.testing.assert_allclose(slow, online, rtol=1e-5)
+  assert np.abs(slow - start).max() > 1e-4
+
+
+def test_moco_pushes_the_keys_that_it_has_seen(parts, batch, stepped):
+  *_, out, kept = _forward(parts, "moco_v2", batch)
+  ring = kept["memory"]["keys"]
+  keys = l2_normalize(out.targets[1].z)
+  np.testing.assert_allclose(ring.rows[0, :8], keys, rtol=1e-5)
+  np.testing.assert_array_equal(
+    ring.rows[0, 8:], out.memory["keys"].rows[0, 8:]
+  )
+  assert (ring.place, ring.filled) == (8, 8)
+  (_, _, after), _ = stepped("moco_v2")
+  assert after.model_state["memory"]["keys"].place == 0  # Round.
+  assert after.model_state["memory"]["keys"].filled == 16
+
+
+def test_a_ring_keeps_the_newest():
+  ring = queue.create(jax.random.key(0), 1, 4, 2)
+  for i in range(3):
+    rows = jnp.full((1, 2, 2), float(i))
+    ring = queue.push(ring, rows, wanted=i != 1)
+  np.testing.assert_array_equal(ring.rows[0, :, 0], [0, 0, 2, 2])
+  assert (ring.place, ring.filled) == (0, 4)
+
+
+@pytest.mark.parametrize("arm", ["moco_v1", "moco_v2plus", "moco_notebook"])
+def test_forms_of_moco(arm, parts, batch):
+  _, s, learner, out, kept = _forward(parts, arm, batch)
+
+  def way(query, key, ring):
+    return losses.info_nce_queue(
+      out.views[query].z,
+      out.targets[key].z,
+      out.memory["keys"].rows[ring],
+      temperature=s.temperature,
+    )
+
+  expected = {
+    "moco_v1": lambda: way(0, 1, 0),
+    "moco_v2plus": lambda: (way(0, 1, 0) + way(1, 0, 1)) / 2,
+    "moco_notebook": lambda: way(0, 1, 0) + way(1, 0, 0),
+  }[arm]()
+  got = learner.terms(out, s)["contrast"]
+  np.testing.assert_allclose(got, expected, rtol=1e-5)
+  rings, pushed = {"moco_v2plus": (2, 8), "moco_notebook": (1, 16)}.get(
+    arm, (1, 8)
+  )
+  ring = kept["memory"]["keys"]
+  assert ring.rows.shape == (rings, 16, 6)
+  assert ring.filled == pushed
+
+
+def test_dino_moves_its_centre_after_using_it(parts, batch):
+  _, s, learner, out, kept = _forward(parts, "dino", batch)
+  assert len(out.views) == 4
+  assert len(out.targets) == 2
+  raw = np.stack([view.scores for view in out.targets])
+  np.testing.assert_array_equal(out.memory["centre"], 0)
+  np.testing.assert_allclose(
+    kept["memory"]["centre"], 0.1 * raw.mean((0, 1)), rtol=1e-4, atol=1e-6
+  )
+  expected = losses.dino(
+    np.stack([view.scores for view in out.views]),
+    raw,
+    np.zeros(5, np.float32),
+    student_temperature=0.1,
+    teacher_temperature=0.04,
+  )
+  got = learner.terms(out, s)["self_distillation"]
+  np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_prototypes_have_unit_length(stepped, parts, batch):
+  (_, new, _), _ = stepped("swav")
+  lengths = np.linalg.norm(new.params["prototypes"], axis=1)
+  np.testing.assert_allclose(lengths, 1, rtol=1e-6)
+  *_, out, _ = _forward(parts, "dino", batch)
+  lengths = np.linalg.norm(out.prototypes, axis=1)
+  np.testing.assert_allclose(lengths, 1, rtol=1e-6)
+
+
+def test_swavs_queue_counts_once_it_is_full(parts, batch, stepped):
+  states, _ = stepped("swav")
+  jax.tree.map(jnp.asarray, states)
+  for number, full in ((1, False), (2, True)):
+    made = jax.tree.map(jnp.asarray, states[number])
+    _, s, learner, out, _ = _forward(parts, "swav", batch, made)
+    ring = out.memory["embeddings"]
+    assert (ring.filled == 16) == full
+    codes = []
+    for view in range(2):
+      old = jnp.asarray(ring.rows[view]) @ out.prototypes.T
+      codes.append(
+        losses.sinkhorn_codes(
+          out.views[view].scores, old if full else None, epsilon=s.epsilon
+        )
+      )
+    expected = losses.swapped_prediction(
+      jnp.stack([view.scores for view in out.views]),
+      jnp.stack(codes),
+      temperature=s.temperature,
+    )
+    got = learner.terms(out, s)["prediction"]
+    np.testing.assert_allclose(got, expected, rtol=1e-4)
+
+
+def test_held_prototypes(parts, batch):
+  base = fields.override(
+    parts("dino")[0], {"settings.freeze": 0.1, "steps": 20}
+  )
+  _, _, _, made, step = parts("dino", base)
+  run = jax.jit(step)
+  tables = [made.params["prototypes"]]
+  for _ in range(3):
+    made, _ = run(made, batch)
+    tables.append(made.params["prototypes"])
+  np.testing.assert_array_equal(tables[0], tables[2])
+  assert np.abs(tables[3] - tables[2]).max() > 1e-5
+
+
+def test_views_share_batch_statistics_or_do_not(parts, batch):
+  """Of one batch each view's projections are centred, or all views' are."""
+  for arm, joint in (("simclr", True), ("simsiam", False)):
+    config = fields.override(
+      parts(arm)[0], {"settings.projector": "6 bn-", "settings.predictor": ""}
+    )
+    config, s, learner, made, _ = parts(arm, config)
+    assert learner.joint == joint
+    out, kept = jax.jit(
+      lambda made, c=config, s=s, a=learner: steps.forward(
+        c, s, a, made.params, made, batch, step_key(made)
+      )
+    )(made)
+    z = np.stack([view.z for view in out.views])
+    np.testing.assert_allclose(z.mean((0, 1)), 0, atol=1e-5)
+    assert (np.abs(z.mean(1)).max() < 1e-5) != joint
+    moved = kept["online"]["projector"]["norm_0"]["var"]
+    # Running statistics move once for all views, or once a view.
+    assert moved.shape == (6,)
+
+
+def test_the_online_probe_sends_no_gradient_back(parts, batch):
+  config, s, learner, made, _ = parts("simclr")
+
+  def online(params):
+    out, _ = steps.forward(
+      config, s, learner, params, made, batch, step_key(made)
+    )
+    return steps.terms(s, learner, out, batch)["online"].sum()
+
+  grads = jax.jit(jax.grad(online))(made.params)
+  head = grads["backbone"].pop("head")
+  assert np.abs(head["kernel"]).max() > 1e-3
+  assert max(np.abs(g).max() for g in jax.tree.leaves(grads)) == 0
+
+
+def test_without_the_stop_the_target_is_the_online_network(parts, batch):
+  config, s, learner, made, _ = parts("byol_no_stop")
+  assert made.slow == {}
+  out, _ = jax.jit(
+    lambda made: steps.forward(
+      config, s, learner, made.params, made, batch, step_key(made)
+    )
+  )(made)
+  np.testing.assert_array_equal(out.targets[1].z, out.views[1].z)
+  expected = losses.byol(*(v.p for v in out.views), *(v.z for v in out.targets))
+  got = learner.terms(out, s)["regression"]
+  np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("arm", arms.METHODS)
+def test_every_step_lowers_for_accelerators(arm, parts, batch):
+  *_, made, step = parts(arm)
+  columns = {
+    k: np.tile(batch[k], (2,) + (1,) * (batch[k].ndim - 1))
+    for k in ("image", "label")
+  }
+  lifted = accel.data_parallel(
+    pipeline.from_columns(step, 8), mode="shard_map", data="replicated"
+  )
+  platforms = ("cuda", "tpu")
+  exported = lifted.export(jax.eval_shape(lambda: made), columns, platforms)
+  assert exported.platforms == platforms
+  assert exported.nr_devices == 4
+  assert "all_" in exported.mlir_module()
+
+
+def test_user_terms_join_the_loss(parts, batch):
+  config, s, learner, made, _ = parts("vicreg")
+
+  def extra(outputs, batch, *, axis_name=None):
+    return {"size": (outputs.views[0].h ** 2).mean(-1)}
+
+  step = steps.make_train_step(
+    config, s, learner, extra_terms=[(extra, {"size": 0.1})]
+  )
+  _, found = jax.eval_shape(step, made, batch)
+  assert {"size", "variance", "invariance", "covariance"} <= set(found)
+
+
+def _align(out, s, *, where=None, axis_name=None):
+  """Wang and Isola 2020: partners near, all embeddings spread."""
+  first, second = (l2_normalize(view.z) for view in out.views)
+  near = ((first - second) ** 2).sum(-1)
+  every = accel.all_gather(first, axis_name)
+  apart = ((first[:, None] - every[None]) ** 2).sum(-1)
+  spread = jnp.log(accel.mean(jnp.exp(-2 * apart).mean(), axis_name))
+  return {"alignment": near, "uniformity": spread}
+
+
+def test_one_device_is_four_with_views_of_digits(parts, batch):
+  config = fields.override(parts("simclr")[0], {"settings.views": "digits"})
+  *_, made, step = parts("simclr", config)
+  found = []
+  for n in (1, 4):
+    used = jax.devices()[:n]
+    lifted = accel.data_parallel(step, devices=used, donate=False)
+    _, logged = lifted(accel.place(made, used), batch)
+    found.append(metrics.compute(logged))
+  for name, value in found[0].items():
+    np.testing.assert_allclose(found[1][name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_a_ninth_method(parts, batch, monkeypatch):
+  for table in (LEARNERS, arms.ARMS):
+    monkeypatch.setitem(table, "align", None)
+  ninth = Learner(
+    name="align",
+    title="alignment and uniformity",
+    terms=_align,
+    weights=scaled("alignment", "uniformity"),
+  )
+  arms.register(ninth)
+  *_, made, step = parts("align")
+  new, found = jax.jit(step)(made, batch)
+  assert np.isfinite(found["alignment"].total)
+  assert "uniformity" in found
+  before = made.params["projector"]["dense_1"]["kernel"]
+  after = new.params["projector"]["dense_1"]["kernel"]
+  assert np.abs(before - after).max() > 1e-4
+  with pytest.raises(UsageError, match="'byol' is one of ours"):
+    arms.register(dataclasses.replace(ninth, name="byol"))
