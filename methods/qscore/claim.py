@@ -110,6 +110,14 @@ def of_representation(arm: str) -> tuple[Claim, ...]:
       baseline=(arm, "miou_spurious"),
     ),
     Claim(
+      name="5: more than even heat",
+      statement="and more of the heat lies on core masks than even heat would "
+      "put there, which the larger mask gets by its area",
+      kind="ours",
+      treatment=(arm, "heat_core"),
+      baseline=(arm, "area_core"),
+    ),
+    Claim(
       name="5: more so where it is right",
       statement="and with core masks more for correctly classified samples",
       kind="paper",

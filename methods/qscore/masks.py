@@ -60,14 +60,16 @@ def interpretability(
 
   Returns:
     "miou_core", "miou_spurious", the same of "right" and of "wrong" images
-    ("miou_core_right"), and "heat_core", "heat_spurious" (A the whole image);
+    ("miou_core_right"), and "heat_core", "heat_spurious" (A the whole image)
+    beside "area_core", "area_spurious", what even heat would give;
     NaN where there is no such image. Images without a mask of a kind are left
     out of the means of that kind.
   """
   correct = jnp.asarray(correct)
   values = {}
   for name, mask in (("core", core), ("spurious", spurious)):
-    there = (jnp.asarray(mask) > threshold).any((1, 2))
+    area = (jnp.asarray(mask) > threshold).mean((1, 2))
+    there = area > 0
     iou = overlap(heat, mask, region=region, threshold=threshold)
     inside = overlap(heat, mask, region=-1.0, threshold=threshold)
     values |= {
@@ -75,5 +77,6 @@ def interpretability(
       f"miou_{name}_right": iou.mean(where=there & correct),
       f"miou_{name}_wrong": iou.mean(where=there & ~correct),
       f"heat_{name}": inside.mean(where=there),
+      f"area_{name}": area.mean(where=there),
     }
   return values

@@ -206,6 +206,10 @@ def test_a_perfect_heatmap_overlaps_wholly():
   got = masks.interpretability(core, core, spurious, right)
   assert float(got["miou_core"]) == float(got["heat_core"]) == 1
   assert float(got["miou_spurious"]) == 0
+  even = masks.interpretability(np.ones_like(core), core, spurious, right)
+  for name in ("core", "spurious"):
+    area = float(even[f"area_{name}"])
+    assert float(even[f"heat_{name}"]) == pytest.approx(area, rel=1e-6)
   assert float(got["miou_core_wrong"]) == 1
   # The second image has no spurious mask, and the first alone is right.
   assert np.isnan(float(got["miou_spurious_wrong"]))
