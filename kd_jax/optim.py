@@ -197,6 +197,7 @@ def warmup_cosine(
   Returns:
     The schedule.
   """
+  warmup = min(warmup, steps - 1)
   if not warmup:
     return optax.cosine_decay_schedule(peak, steps, alpha=end / peak)
   return optax.warmup_cosine_decay_schedule(

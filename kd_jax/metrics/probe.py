@@ -84,7 +84,8 @@ def fit_probe(
 
   def one(w, penalty):
     w = _solve(w, x, y, fit, penalty, steps)
-    right = ((x @ w[:-1] + w[-1][None]).argmax(-1) == y) & held
+    scores = jnp.matmul(x, w[:-1], precision="highest") + w[-1][None]
+    right = (scores.argmax(-1) == y) & held
     return w, (right.sum(), w)
 
   _, (right, found) = jax.lax.scan(one, start, path)

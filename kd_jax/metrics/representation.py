@@ -158,7 +158,8 @@ def effective_rank(features: Rows) -> Float[Array, ""]:
   """
   x = jnp.asarray(features, jnp.float32)
   x = x - x.mean(0, keepdims=True)
-  gram = x.T @ x if x.shape[0] >= x.shape[1] else x @ x.T
+  x = x.T if x.shape[0] < x.shape[1] else x
+  gram = jnp.matmul(x.T, x, precision="highest")
   values = jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(gram), 0.0))
   total = values.sum()
   p = values / jnp.where(total > 0, total, 1.0)

@@ -14,6 +14,9 @@ from kd_jax.methods.ssl.config import Config, Settings
 from kd_jax.methods.ssl.learners import Learner, Seen
 
 PyTree = Any
+# Images whose projections are watched: of tens of thousands of prototypes the
+# scores of every test image would not fit.
+_WATCHED = 4096
 
 
 def encode(
@@ -77,21 +80,23 @@ def make_judge(
     `(variables, {"bank": columns, "query": columns}, *, axis_name)` with, of
     the query: "knn", "probe" (L-BFGS on standardised features; fitted, as the
     neighbours are looked for, in the bank), "online" (the classifier trained
-    beside) and the monitors "z_spread", "z_std", "information", and "rank" of
-    the representation.
+    beside), "rank" of the representation and, of the first 4,096 images, the
+    monitors "z_spread", "z_std", "information".
   """
   judge = config.probe
   encoded, seen = features(config), _seen(config, settings, learner, classes)
 
   def run(variables, data, *, axis_name=None):
-    query = seen(variables, data["query"], axis_name=axis_name)
-    found = dict(steps.monitors(query))
-    found["rank"] = metrics.effective_rank(query.h)
+    query = data["query"]
+    h = encoded(variables, query, axis_name=axis_name)
+    watched = {name: column[:_WATCHED] for name, column in query.items()}
+    found = steps.monitors(seen(variables, watched, axis_name=axis_name))
+    found["rank"] = metrics.effective_rank(h)
     found = {name: metrics.mean(value) for name, value in found.items()}
     if not classes:
       return found
-    h, bank = query.h, encoded(variables, data["bank"], axis_name=axis_name)
-    known, label = data["bank"]["label"], data["query"]["label"]
+    bank = encoded(variables, data["bank"], axis_name=axis_name)
+    known, label = data["bank"]["label"], query["label"]
     near = metrics.knn_scores(
       bank,
       known,
@@ -100,7 +105,9 @@ def make_judge(
       neighbours=judge.neighbours,
       temperature=judge.temperature,
     )
-    logits = {"knn": near, "online": query.logits}
+    head = variables["params"]["backbone"]["head"]
+    online = jnp.matmul(h, head["kernel"], precision="highest")
+    logits = {"knn": near, "online": online + head["bias"][None]}
     if fit:
       probe = metrics.fit_probe(
         bank,
