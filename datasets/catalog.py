@@ -43,6 +43,7 @@ _LINKS = "link prediction"
 _EMBEDDED = {
   "digits": (_CLASSES, "1,797 images 8x8x1", "CC BY 4.0"),
   "mnist_5k": (_CLASSES, "5,000 images 28x28x1", "CC BY-SA 3.0"),
+  "cluttered_mnist": (_CLASSES, "8,000 images 28x28x1, masks", "CC BY-SA 3.0"),
   "kinships": (_LINKS, "104 entities, 10,686 triples", "MIT"),
   "nations": (_LINKS, "14 entities, 1,992 triples", "MIT"),
   "umls": (_LINKS, "135 entities, 6,529 triples", "MIT"),
@@ -58,6 +59,7 @@ _ASKED = {
   "svhn_cropped": (_CLASSES, "630,420 images 32x32x3", "non-commercial"),
   "cinic10": (_CLASSES, "270,000 images 32x32x3", "CC BY 4.0; ImageNet's"),
   "tiny_imagenet": (_CLASSES, "110,000 images 64x64x3", "ImageNet's"),
+  "salient_imagenet": (_CLASSES, "images 224x224x3, masks", "academic"),
   "imagenet32": (_CLASSES, "1,331,167 images 32x32x3", "ImageNet's"),
   "imagenet64": (_CLASSES, "1,331,167 images 64x64x3", "ImageNet's"),
   "fb15k237": (_LINKS, "14,541 entities, 310,116 triples", "CC BY 2.5"),

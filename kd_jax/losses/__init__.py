@@ -6,6 +6,9 @@ number to differentiate. At least float32 inside, whatever comes in. The list
 with equations and sources: `kd_jax.losses.catalog.catalog()`.
 """
 
+from kd_jax.losses.activations import column_loss as column_loss
+from kd_jax.losses.activations import lasso as lasso
+from kd_jax.losses.activations import q_score_loss as q_score_loss
 from kd_jax.losses.clustering import sinkhorn_codes as sinkhorn_codes
 from kd_jax.losses.clustering import swapped_prediction as swapped_prediction
 from kd_jax.losses.compose import combine as combine

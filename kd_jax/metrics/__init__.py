@@ -1,5 +1,10 @@
 """Measures: sums and counts; what ensembles and features are judged by."""
 
+from kd_jax.metrics.activations import active_counts as active_counts
+from kd_jax.metrics.activations import discriminative as discriminative
+from kd_jax.metrics.activations import highly_active as highly_active
+from kd_jax.metrics.activations import q_score as q_score
+from kd_jax.metrics.activations import unit_rows as unit_rows
 from kd_jax.metrics.calibration import Bins as Bins
 from kd_jax.metrics.calibration import (
   adaptive_calibration_error as adaptive_calibration_error,
@@ -23,6 +28,8 @@ from kd_jax.metrics.mean import merge as merge
 from kd_jax.metrics.probe import PENALTIES as PENALTIES
 from kd_jax.metrics.probe import Probe as Probe
 from kd_jax.metrics.probe import fit_probe as fit_probe
+from kd_jax.metrics.ranking import average_precision as average_precision
+from kd_jax.metrics.ranking import roc_auc as roc_auc
 from kd_jax.metrics.representation import deviation as deviation
 from kd_jax.metrics.representation import effective_rank as effective_rank
 from kd_jax.metrics.representation import information as information

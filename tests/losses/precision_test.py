@@ -80,6 +80,11 @@ def combined(v, w, where=None):
   return losses.combine(terms, weights, where, normalize="weight")[0]
 
 
+def of_scores(h, where=None):
+  chosen = np.array([True, False, True])
+  return losses.q_score_loss(h, chosen, eps=0.5, where=where)
+
+
 # Name -> (call, inputs with a row per example, other inputs).
 CASES = {
   "attention_mean_square": (losses.attention_mean_square, (F, G), ()),
@@ -98,6 +103,7 @@ CASES = {
     (X,),
     (),
   ),
+  "column_loss": (losses.column_loss, (X,), ()),
   "byol": (both_ways(losses.byol), (X, Y), ()),
   "combine": (combined, (X[:, 0], W), ()),
   "covariance_penalty": (losses.covariance_penalty, (X,), ()),
@@ -117,6 +123,7 @@ CASES = {
   ),
   "feature_regression": (weighted, (F, G, W), ()),
   "gibbs_cross_entropy": (of_members(losses.gibbs_cross_entropy), (X, Y), ()),
+  "lasso": (losses.lasso, (X,), ()),
   "info_nce_batch": (
     functools.partial(losses.info_nce_batch, temperature=0.3),
     (X, Y),
@@ -128,6 +135,7 @@ CASES = {
   "negative_cosine": (losses.negative_cosine, (X, Y), ()),
   "noisy_nll": (noisy, (X,), (Q,)),
   "nt_xent": (functools.partial(losses.nt_xent, temperature=0.3), (X, Y), ()),
+  "q_score_loss": (of_scores, (X,), ()),
   "self_adversarial": (losses.self_adversarial, (X[:, 0], Y), ()),
   "simsiam": (both_ways(losses.simsiam), (X, Y), ()),
   # Wide enough for half precision to tell.

@@ -1,0 +1,1 @@
+"""The builder of `cluttered_mnist`, in the layout of TensorFlow Datasets."""

@@ -1,0 +1,1 @@
+"""The builder of `salient_imagenet`, in the layout of TensorFlow Datasets."""

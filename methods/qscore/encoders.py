@@ -1,0 +1,348 @@
+"""Phases of a run that trains its own encoder: ssl's, and those that follow.
+
+An encoder is trained once; every arm but "base" goes on from it, and each one's
+representations are measured alike.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kd_jax import api, experiment
+from kd_jax.datasets import catalog, decode, pipeline, sources
+from kd_jax.errors import UsageError
+from kd_jax.methods.qscore import heatmaps, masks, measuring, tuning
+from kd_jax.methods.qscore.config import Config
+from kd_jax.methods.ssl import data as tables
+from kd_jax.methods.ssl import evaluation, model, recipes, views
+from kd_jax.methods.ssl import train as pretraining
+from kd_jax.methods.ssl import validate as ssl_validate
+from kd_jax.methods.ssl.learners import LEARNERS
+from kd_jax.methods.ssl.state import follows
+
+PyTree = Any
+BASE = "base"
+
+
+def resolve(config: Config) -> Config:
+  """The configuration with that of the encoder it is about.
+
+  Args:
+    config: the configuration.
+
+  Returns:
+    It, ssl's part that of the finished run if there is one, else with the
+    run's seed and learner.
+
+  Raises:
+    UsageError: for an unknown learner, or a run that lacks it.
+  """
+  if config.learner not in LEARNERS:
+    raise UsageError(
+      f"learner is {config.learner!r}; it is one of {', '.join(LEARNERS)}"
+    )
+  if config.run:
+    own = api.open_run(config.run, "ssl").config
+    if config.learner not in own.arms:
+      raise UsageError(
+        f"{config.run} has the arms {', '.join(own.arms)} and not "
+        f"{config.learner}: give --learner"
+      )
+  else:
+    own = dataclasses.replace(config.encoder, seed=config.seed)
+  own = dataclasses.replace(own, arms=(config.learner,))
+  return dataclasses.replace(config, encoder=own)
+
+
+def phases(
+  config: Config,
+  arms: tuple[str, ...],
+  data: Mapping[str, Any],
+  say: Callable[[str], None],
+) -> list[experiment.Phase | experiment.WholeRun]:
+  """Pre-training, fine-tuning and measuring.
+
+  Args:
+    config: the configuration.
+    arms: those of the run that train.
+    data: the user's own images by the role "images".
+    say: takes lines of news.
+
+  Returns:
+    The phases; "base" comes first, asked for or not.
+
+  Raises:
+    UsageError: for fields or data that do not fit together.
+  """
+  config = resolve(config)
+  ssl_validate.check(config.encoder)
+  found = tables.load(config.encoder, data, say)
+  if not found.classes:
+    raise UsageError(
+      "qscore's probes need labels; encoder.data.labelled is off"
+    )
+  known = known_of(config, found, data)
+  if not set(arms) <= {BASE}:
+    check_tunable(config)
+  made: list[Any] = []
+  for arm in dict.fromkeys((BASE, *arms)):
+    made.append(
+      base_phase(config, found)
+      if arm == BASE
+      else tune_phase(config, arm, found)
+    )
+    made += measured(config, arm, found, known)
+  return made
+
+
+def check_tunable(config: Config) -> None:
+  """Refuses to fine-tune what cannot be.
+
+  Args:
+    config: the configuration, resolved.
+
+  Raises:
+    UsageError: says why.
+  """
+  learner = LEARNERS[config.learner]
+  if not learner.trains:
+    raise UsageError(f"{config.learner} is not trained, and cannot be tuned")
+  settings = recipes.settings(config.encoder, config.learner)
+  slow = follows(learner, settings)
+  if config.run and (slow or learner.memory(settings, jax.random.key(0), 1)):
+    raise UsageError(
+      f"a finished run of ssl has not the slow network or memory that "
+      f"{config.learner} goes on from: take --arms base, or train here"
+    )
+
+
+def base_phase(
+  config: Config, found: tables.Tables
+) -> experiment.Phase | experiment.WholeRun:
+  """The encoder before fine-tuning: trained here, or of a finished run.
+
+  Args:
+    config: the configuration, resolved.
+    found: the images.
+
+  Returns:
+    The phase "base.pretrain".
+  """
+  if not config.run:
+    return pretrain_phase(config, found)
+  product = api.open_run(config.run, "ssl").products[
+    f"{config.learner}.pretrain"
+  ]
+  kept = {
+    **{name: product[name] for name in ("params", "batch_stats")},
+    "slow": {},
+    "model_state": {"online": product["batch_stats"], "memory": {}},
+  }
+  return experiment.WholeRun(
+    "pretrain", lambda products, data, seed: (data, {}), kept, BASE
+  )
+
+
+def pretrain_phase(config: Config, found: tables.Tables) -> experiment.Phase:
+  """Ssl's pre-training, whose product is all that fine-tuning goes on from.
+
+  Args:
+    config: the configuration, resolved.
+    found: the images.
+
+  Returns:
+    The phase "base.pretrain".
+  """
+  phase = pretraining.pretrain_phase(config.encoder, config.learner, found)
+  return dataclasses.replace(
+    phase,
+    arm=BASE,
+    evaluations={},
+    product=lambda s: {
+      "params": s.params,
+      "batch_stats": s.model_state["online"],
+      "slow": s.slow,
+      "model_state": s.model_state,
+    },
+  )
+
+
+def tune_phase(
+  config: Config, arm: str, found: tables.Tables
+) -> experiment.Phase:
+  """An arm's fine-tuning.
+
+  Args:
+    config: the configuration, resolved.
+    arm: which.
+    found: the images.
+
+  Returns:
+    The phase.
+  """
+
+  def init(products, seed):
+    return tuning.create(
+      config,
+      products[f"{BASE}.pretrain"],
+      products[f"{BASE}.discover"],
+      seed,
+      found.shape,
+      found.classes,
+    )
+
+  step = tuning.make_train_step(config, arm)
+  return experiment.Phase(
+    name="tune",
+    arm=arm,
+    init=init,
+    step=pipeline.from_columns(step, config.encoder.batch_size),
+    steps=config.tune.steps,
+    data=found.train,
+    product=lambda s: {
+      "params": s.learner.params,
+      "batch_stats": s.learner.model_state["online"],
+    },
+    batch_size=config.encoder.batch_size,
+  )
+
+
+def trained(products: Mapping[str, PyTree], arm: str) -> dict[str, PyTree]:
+  """An arm's network, out of its product.
+
+  Args:
+    products: of a run.
+    arm: whose.
+
+  Returns:
+    "params" and "batch_stats".
+  """
+  product = products[f"{arm}.{'pretrain' if arm == BASE else 'tune'}"]
+  return {k: product[k] for k in ("params", "batch_stats")}
+
+
+def known_of(
+  config: Config, found: tables.Tables, data: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+  """What is known of the images beside what encoders see of them.
+
+  Args:
+    config: the configuration.
+    found: the images.
+    data: the user's own, which have no masks.
+
+  Returns:
+    Labels and, of data sets that have them, masks in [0, 1].
+  """
+  known = {
+    "train_labels": found.train["label"],
+    "test_labels": found.test["label"],
+  }
+  name = data.get("images", config.encoder.data.images)
+  if not isinstance(name, str) or sources.is_path(name):
+    return known
+  columns = decode.columns(catalog.builder(name), "test")
+  for kind in ("core", "spurious"):
+    if kind in columns and len(columns[kind]) == len(found.test["label"]):
+      mask = np.asarray(columns[kind])[..., 0].astype(np.float32) / 255
+      known[f"test_{kind}"] = mask
+  return known
+
+
+def measured(
+  config: Config,
+  arm: str,
+  found: tables.Tables,
+  known: Mapping[str, np.ndarray],
+) -> list[experiment.WholeRun]:
+  """Representations of an arm's encoder, and what they are worth.
+
+  Args:
+    config: the configuration.
+    arm: whose.
+    found: the images.
+    known: labels and masks.
+
+  Returns:
+    "features", what `measuring.phases` gives, and "interpret" where there are
+    masks.
+  """
+  whole = evaluation.features(config.encoder)
+
+  def encode(products, data, seed):
+    del seed
+    variables = trained(products, arm)
+    product = {
+      f"{split}_features": whole(variables, {"image": data[split]})
+      for split in ("train", "test")
+    }
+    return product, {}
+
+  images = {"train": found.train["image"], "test": found.test["image"]}
+  runs = [experiment.WholeRun("features", encode, images, arm)]
+  labels = {k: v for k, v in known.items() if k.endswith("labels")}
+  runs += measuring.phases(
+    config,
+    arm,
+    found.classes,
+    labels,
+    lambda products: products[f"{arm}.features"],
+  )
+  if {"test_core", "test_spurious"} <= set(known):
+    data = {**known, "test": found.test["image"]}
+    run = make_interpret(config, arm)
+    runs.append(experiment.WholeRun("interpret", run, data, arm))
+  return runs
+
+
+def make_interpret(config: Config, arm: str):
+  """Heatmaps of an encoder, batch by batch, and where they lie."""
+  own, encoder = config.heat, config.encoder
+
+  def run(products, data, seed):
+    del seed
+    found, size = measuring.found_by(products, arm), data["test_core"].shape[1:]
+
+    def look(variables, batch, *, axis_name=None):
+      del axis_name
+      maps, h = observe(encoder, variables, batch["image"])
+      taken = heatmaps.standing_out(maps, found, h)
+      return heatmaps.heatmaps(maps, taken, size, own.combine)
+
+    whole = pipeline.map_columns(look, encoder.score_batch_size)
+    heat = whole(trained(products, arm), {"image": data["test"]})
+    values = masks.interpretability(
+      heat,
+      data["test_core"],
+      data["test_spurious"],
+      products[f"{arm}.predict"]["correct"],
+      region=own.region,
+      threshold=own.threshold,
+    )
+    return {"heat": heat.astype(jnp.float16)}, values
+
+  return run
+
+
+def observe(encoder: Any, variables: Mapping[str, PyTree], images: Any) -> Any:
+  """Activations of an encoder's last stage, and their means.
+
+  Args:
+    encoder: ssl's configuration.
+    variables: of the network, or of its encoder under the name "backbone".
+    images: bytes (b, h, w, c).
+
+  Returns:
+    Maps (b, u, v, r) and representations (b, r).
+  """
+  params = variables["params"]["backbone"]
+  stats = variables["batch_stats"].get("backbone", {})
+  classes = params["head"]["kernel"].shape[-1]
+  module = model.encoder(encoder.net, classes, dtype=encoder.dtype)
+  x = views.plain(encoder.data, images)
+  found = module.apply({"params": params, "batch_stats": stats}, x, train=False)
+  return found.feature_map, found.pooled

@@ -1,0 +1,127 @@
+"""The phases of a run, and the finished discovery, to use."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from kd_jax import experiment
+from kd_jax.datasets import sources
+from kd_jax.errors import UsageError
+from kd_jax.methods.qscore import encoders, files, measuring, validate
+from kd_jax.methods.qscore.config import Config
+
+PyTree = Any
+OWN = "own"
+
+
+def phases(
+  config: Config, data: Mapping[str, Any], say: Callable[[str], None]
+) -> list[experiment.Phase | experiment.WholeRun]:
+  """The phases of a run.
+
+  Args:
+    config: the configuration.
+    data: the user's own by role: representations under "features" (a path or a
+      dict of arrays), images to train an encoder on under "images".
+    say: takes lines of news.
+
+  Returns:
+    What is trained and measured, arm by arm.
+
+  Raises:
+    UsageError: for fields or data that do not fit together.
+  """
+  validate.check_band(config)
+  if unknown := sorted(set(data) - {"features", "images"}):
+    raise UsageError(
+      f"qscore has no role {unknown[0]!r} for data; there are features, images"
+    )
+  made: list[Any] = []
+  if OWN in config.arms:
+    made += own_phases(config, data, say)
+  if others := tuple(arm for arm in config.arms if arm != OWN):
+    images = {k: v for k, v in data.items() if k == "images"}
+    made += encoders.phases(config, others, images, say)
+  return made
+
+
+def own_phases(
+  config: Config, data: Mapping[str, Any], say: Callable[[str], None]
+) -> list[experiment.WholeRun]:
+  """What is measured of representations that are there.
+
+  Args:
+    config: the configuration.
+    data: may hold "features".
+    say: takes lines of news.
+
+  Returns:
+    The phases.
+
+  Raises:
+    DataError: for arrays that cannot be used.
+  """
+  table = files.load(config, data)
+  arrays = {k: v for k, v in table.arrays.items() if k != "test_image"}
+  say(
+    f"{table.name}: {len(arrays['train_labels']):,} and "
+    f"{len(arrays['test_labels']):,} representations of "
+    f"{arrays['train_features'].shape[1]:,} coordinates, {table.classes} "
+    f"classes{', maps and masks' if table.masked else ''}"
+  )
+  flat = {k: v for k, v in arrays.items() if k not in files.MASKS}
+  made = measuring.phases(config, OWN, table.classes, flat)
+  if table.masked:
+    run = measuring.make_interpret(config, OWN)
+    made.append(experiment.WholeRun("interpret", run, arrays, OWN))
+  return made
+
+
+def own_files(config: Config) -> dict[str, str]:
+  """The user's own files among a configuration's values.
+
+  Args:
+    config: the configuration.
+
+  Returns:
+    Paths by the name of the field; none for planted codes and data sets by
+    name.
+  """
+  found, name = {}, os.fspath(config.features)
+  if OWN in config.arms and name != "planted":
+    found["features"] = name
+  images = config.encoder.data.images
+  if set(config.arms) - {OWN} and sources.is_path(images):
+    found["encoder.data.images"] = images
+  return found
+
+
+def apply(
+  config: Config, products: experiment.Products
+) -> tuple[Callable[..., jax.Array], PyTree]:
+  """The score of the run's last arm, to use.
+
+  Args:
+    config: the configuration.
+    products: of a run.
+
+  Returns:
+    `apply(variables, x) -> (scores, what they are made of)`, x representations
+    (n, r) with the arm "own", else images as bytes (n, h, w, c); and the
+    variables: "chosen" (D), "eps", "percent" (A) and the encoder's.
+  """
+  arm = config.arms[-1]
+  product = products[f"{arm}.discover"]
+  found = {k: product[k] for k in ("chosen", "eps", "percent")}
+  if arm == OWN:
+    return jax.jit(measuring.score), found
+
+  encoder = encoders.resolve(config).encoder
+
+  def score(variables, images):
+    _, h = encoders.observe(encoder, variables["encoder"], images)
+    return measuring.score(variables, h)
+
+  return jax.jit(score), {**found, "encoder": encoders.trained(products, arm)}
