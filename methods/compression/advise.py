@@ -93,7 +93,7 @@ def steps(run: Any, text: str) -> str:
   rows = []
   for name, kind in kinds.KINDS.items():
     value = "" if kind.value is None else f":{kind.value:g}"
-    options = (*kind.options, *(("steps",) if kind.trains else ()))
+    options = (*kind.options, *(pipeline.TRAINING if kind.trains else ()))
     rows.append([name + value, kind.help, ", ".join(options)])
   return report.render("steps", ["step", "what", "options"], rows, texts=3)
 
@@ -199,7 +199,7 @@ def advise(run: Any, text: str, module: nn.Module | None = None) -> str:
   for row in rows:
     scheme = row["scheme"]
     lines.append(f"{scheme.name}: + {scheme.good}; - {scheme.bad}")
-    lines += [f"  ! {flag}" for flag in row["flags"]]
+    lines += [f"  ! {flag}" for flag in row["flags"].values()]
   lines.append("")
   lines += advice(rows)
   return "\n".join(lines) + "\n"

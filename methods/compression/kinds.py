@@ -25,7 +25,7 @@ class Kind(NamedTuple):
   Attributes:
     make: `(context, value, options) -> Transform`; None for a code.
     value: the default value; None where there is none to give.
-    options: names it takes, beside "steps".
+    options: names it takes, beside those of `pipeline.TRAINING`.
     trains: whether it trains at all.
     help: a line.
     kind: what may stand after it.
@@ -126,6 +126,10 @@ def _fresh(context, value, options):
   return protocol.fresh()
 
 
+def _tune(context, value, options):
+  return protocol.tune()
+
+
 def _fold(context, value, options):
   return ranges.folding(context.model)
 
@@ -151,6 +155,7 @@ _STEPS = {
   ),
   "fold": (_fold, None, (), "norms into the layers before them"),
   "fresh": (_fresh, None, (), "new weights at the same shapes"),
+  "tune": (_tune, None, (), "trained on"),
   "svd": (_low_rank("svd"), 0.25, ("on",), "dense kernels of rank R"),
   "cp": (_low_rank("cp"), 0.5, ("on",), "convolutions of CP rank R"),
   "tucker": (_low_rank("tucker"), 0.5, ("on",), "convolutions by Tucker-2"),
@@ -196,7 +201,7 @@ _STEPS = {
 }
 _CUTS = ("filters", "slimming", "fold")
 _FACTORS = ("svd", "cp", "tucker", "vh")
-_MASKED = ("prune", "gradual", "han", "random", "fresh")
+_MASKED = ("prune", "gradual", "han", "random", "fresh", "tune")
 
 
 def _place(name: str) -> protocol.Kind:

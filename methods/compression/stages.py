@@ -56,11 +56,11 @@ def arm_phases(
     kind = kinds.KINDS[written.name]
     if kind.make is None:
       break
-    length = int(written.options.get("steps", config.tune_steps))
-    length = length if kind.trains else 0
+    length = _length(config, written) if kind.trains else 0
     new = pipeline.build(written, kinds.Context(model, order, max(1, length)))
     name = f"{place}_{written.name}"
-    how = {"arm": arm, "rate": config.tune_rate, "steps": length}
+    rate = float(written.options.get("rate", config.tune_rate))
+    how = {"arm": arm, "rate": rate, "steps": length}
     if new.kind == "shape":
       for phase in _shape_phases(config, model, new, found, name, start, how):
         made.append(phase)
@@ -77,6 +77,12 @@ def arm_phases(
     done.append(new)
     start = made[-1].key
   return made, protocol.chain(*done), start
+
+
+def _length(config, written):
+  """How long a step of a pipeline trains."""
+  times = written.options.get("times", 1)
+  return written.options.get("steps", max(1, round(times * config.tune_steps)))
 
 
 def _untrained(begin):

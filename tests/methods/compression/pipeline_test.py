@@ -12,6 +12,7 @@ from kd_jax.methods.compression import (
   kinds,
   magnitude,
   pipeline,
+  presets,
   protocol,
   sharing,
   values,
@@ -62,7 +63,7 @@ def test_what_is_illegal_is_named(text, words):
 
 def test_every_arms_pipeline_is_legal_and_builds():
   for name in arms.ARMS:
-    text = arms.of_arm(arms.PRESETS["tiny"], name)[1]
+    text = arms.of_arm(presets.PRESETS["tiny"], name)[1]
     for step in pipeline.parse(text):
       if kinds.KINDS[step.name].make is not None:
         pipeline.build(step, kinds.Context(MODEL, ORDER, 30))

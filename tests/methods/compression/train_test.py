@@ -23,6 +23,7 @@ from kd_jax.methods.compression import (
   magnitude,
   meter,
   packing,
+  presets,
   protocol,
   sharing,
   train,
@@ -142,10 +143,15 @@ def test_every_claim_is_of_arms_and_of_what_is_measured():
       if isinstance(side, tuple):
         arm, metric = side
         assert arm in METHOD.arms
-        assert metric in SIZES | TIMES
+        assert metric in SIZES | TIMES | {"gain"}
+        assert metric != "gain" or arms.ARMS[arm].against
         if metric in TIMES:
           assert arms.ARMS[arm].pipeline
-  assert set(METHOD.settings_tried) == set(METHOD.reproduce_arms)
+  for preset, names in METHOD.reproduce_arms.items():
+    assert set(METHOD.settings_tried[preset]) == set(names)
+    for name in names:  # What a gain is against comes before.
+      against = arms.ARMS[name].against
+      assert not against or names.index(against) < names.index(name)
 
 
 def _load(config, images):
@@ -171,7 +177,6 @@ def test_the_seed_draws_validation_and_nothing_is_in_two_parts(config, images):
   [
     ({"train_images": 200}, "more than the 90"),
     ({"mean": (0.1, 0.2), "std": (1.0, 1.0)}, "mean has 2"),
-    ({"model": "lenet5", "widths": (), "arms": ("narrow_8",)}, "narrow_8"),
   ],
 )
 def test_what_does_not_fit_the_data_is_refused(config, images, values, words):
@@ -197,7 +202,7 @@ def test_wrong_fields_are_refused_before_data_is_read(values, words):
   from kd_jax import fields
 
   with pytest.raises(UsageError, match=words):
-    fields.override(arms.PRESETS["tiny"], values)
+    fields.override(presets.PRESETS["tiny"], values)
 
 
 def _gradual(config, images):
@@ -255,8 +260,9 @@ def test_arms_have_phases_whose_shapes_fit(config, images):
   """Without training: each phase's product is what the next one takes."""
   chosen = (
     "deep", "han", "global_98", "qat_2", "bwn", "svd_25", "hashed_8",
-    "circulant", "acdc", "scratch", "kd_hint", "kd_attention", "kd_similarity",
-    "kd_relations", "kd_untrained", "kd_smooth",
+    "circulant", "acdc", "scratch", "narrow_8", "kd_hint", "kd_fitnet",
+    "kd_attention", "kd_similarity", "kd_relations", "kd_untrained",
+    "kd_smooth",
   )  # fmt: skip
   own = dataclasses.replace(config, arms=chosen)
   products, seed = {}, np.uint32(0)

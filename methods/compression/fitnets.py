@@ -1,0 +1,310 @@
+"""FitNets: the lower layers learn a hint first, then the whole network.
+
+Stage 1, up to the guided layer and a regressor r, nothing above it:
+  L = 1/2 sum (u(x) - r(v(x)))^2, u the hint, v the guided features.
+Stage 2, all of it: L = CE + lambda tau^2 KL, lambda falling on a line from 4 to
+1; what stage 1 trained learns at a tenth of the rate.
+
+The hint is what goes into the teacher's middle layer, the guided features what
+goes into the student's; the regressor is a convolution whose kernel is as large
+as the maps differ (a matrix for vectors).
+
+Source: Romero et al. 2015 (FitNets), arXiv 1412.6550, sections 2.2 and 2.3
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Float
+
+from kd_jax import experiment, losses
+from kd_jax.datasets import pipeline as feeding
+from kd_jax.errors import UsageError
+from kd_jax.methods.compression import training, trees
+from kd_jax.methods.compression.config import Config
+from kd_jax.methods.compression.data import Tables
+from kd_jax.methods.compression.model import Model
+from kd_jax.training import step as stepping
+from kd_jax.training.state import State
+
+PyTree = Any
+FIRST, LAST, SCALE = 4.0, 1.0, 0.1
+
+
+class Hinted(NamedTuple):
+  """What a pass of the first stage gives.
+
+  Attributes:
+    regressed: r(v), in the hint's shape.
+    hint: u.
+  """
+
+  regressed: Float[Array, "b *m"]
+  hint: Float[Array, "b *m"]
+
+
+@struct.dataclass
+class GuidedState(State):
+  """`params` holds "student", and "regressor" in the first stage.
+
+  Attributes:
+    teacher: the teacher's variables; constant.
+  """
+
+  teacher: PyTree
+
+
+def middle(model: Model) -> str:
+  """The kernel whose input is the hint: the middle one.
+
+  Args:
+    model: a network of at least two layers.
+
+  Returns:
+    Its path.
+  """
+  order = model.order(jax.eval_shape(model.init, jax.random.key(0)))
+  return order[len(order) // 2]
+
+
+def below(model: Model) -> tuple[str, ...]:
+  """The kernels that the guided features come from."""
+  order = model.order(jax.eval_shape(model.init, jax.random.key(0)))
+  return order[: order.index(middle(model))]
+
+
+def regressor_shape(
+  guided: tuple[int, ...], hint: tuple[int, ...]
+) -> tuple[int, ...]:
+  """The shape of r's kernel.
+
+  Args:
+    guided: of one image's guided features, (h, w, c) or (c,).
+    hint: of its hint.
+
+  Returns:
+    (kh, kw, c, d), or (c, d) for vectors.
+
+  Raises:
+    UsageError: where no convolution leads from one to the other.
+  """
+  if len(guided) == len(hint) == 1:
+    return (*guided, *hint)
+  if len(guided) != len(hint) or any(
+    g < h for g, h in zip(guided[:2], hint[:2], strict=True)
+  ):
+    raise UsageError(
+      f"kd_fitnet: guided features {guided} are smaller than the hint {hint}, "
+      "or one of them is no map; take another pair of networks"
+    )
+  extents = [g - h + 1 for g, h in zip(guided[:2], hint[:2], strict=True)]
+  return (*extents, guided[-1], hint[-1])
+
+
+def regress(
+  kernel: Float[Array, "*k"], v: Float[Array, "b *n"]
+) -> Float[Array, "b *m"]:
+  """r(v)."""
+  if kernel.ndim == 2:
+    return v @ kernel
+  return jax.lax.conv_general_dilated(
+    v, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+  )
+
+
+def hint_terms(outputs: Hinted, batch: Any, *, axis_name=None):
+  """1/2 sum (u - r(v))^2 of each image."""
+  del batch, axis_name
+  gap = jnp.square(outputs.hint - outputs.regressed)
+  return {"hint": 0.5 * gap.reshape(len(gap), -1).sum(-1)}
+
+
+def falling(steps: int):
+  """Lambda by the step: on a line from 4 to 1."""
+  return optax.linear_schedule(FIRST, LAST, max(1, steps - 1))
+
+
+def _part(tree: PyTree, paths: tuple[str, ...]) -> PyTree:
+  """Which leaves are of the layers of these kernels."""
+  layers = {p.rsplit("/", 1)[0] for p in paths}
+  return trees.unflatten(
+    {p: p.rsplit("/", 1)[0] in layers for p in trees.flatten(tree)}
+  )
+
+
+def hint_phase(
+  config: Config, teacher: Model, student: Model, few: Any, arm: str
+) -> experiment.Phase:
+  """The first stage.
+
+  Args:
+    config: the configuration.
+    teacher: the teacher.
+    student: the student.
+    few: the student's images.
+    arm: the arm's name.
+
+  Returns:
+    The phase; its product is "student" and its "state".
+  """
+  up, low = middle(teacher), middle(student)
+  order = student.order(jax.eval_shape(student.init, jax.random.key(0)))
+  above = order[order.index(low) :]
+
+  def optimizer(params):
+    still = {"student": _part(params["student"], above), "regressor": False}
+    inner = training.optimizer(config, config.distil.rate, config.dense_steps)
+    return optax.chain(inner, optax.masked(optax.set_to_zero(), still))
+
+  def begin(seed):
+    key = jax.random.key(seed)
+    made = student.init(jax.random.fold_in(key, 3))
+    return key, made, {"student": made.pop("params")}
+
+  def init(products, seed):
+    key, moving, params = begin(seed)
+    of = products["teacher"]["variables"]
+    x = jnp.zeros((1, *student.image))
+    shapes = [
+      jax.eval_shape(lambda v, m=m, p=p: m.tapped(v, x, p), v).shape[1:]
+      for m, p, v in (
+        (student, low, {**moving, "params": params["student"]}),
+        (teacher, up, of),
+      )
+    ]
+    shape = regressor_shape(*shapes)
+    lecun = jax.nn.initializers.lecun_normal()
+    params["regressor"] = lecun(jax.random.fold_in(key, 5), shape)
+    return GuidedState.create(
+      seed=seed,
+      params=params,
+      opt_state=optimizer(params).init(params),
+      model_state=moving,
+      teacher=jax.tree.map(lambda x: jnp.array(x, copy=True), of),
+    )
+
+  def forward(params, state, batch, key, *, axis_name=None):
+    x = training.inputs(config, student, batch, key)
+    v, moved = student.train_tapped(
+      {"params": params["student"], **state.model_state},
+      x,
+      low,
+      key,
+      batch["where"],
+      axis_name,
+    )
+    u = teacher.tapped(state.teacher, x, up)
+    return Hinted(regress(params["regressor"], v), u), moved
+
+  shapes = jax.eval_shape(lambda: begin(0)[2])
+  like = {**shapes, "regressor": None}
+  step = stepping.make_train_step(
+    forward, hint_terms, {"hint": 1.0}, optimizer(like)
+  )
+  return experiment.Phase(
+    name="hint",
+    arm=arm,
+    init=init,
+    step=feeding.from_columns(step, _size(config, few)),
+    steps=config.dense_steps,
+    data=few,
+    product=lambda s: {"student": s.params["student"], "state": s.model_state},
+    batch_size=_size(config, few),
+  )
+
+
+def _size(config, few):
+  return min(config.batch_size, len(few["label"]))
+
+
+def outputs_phase(
+  config: Config, teacher: Model, student: Model, few: Any, arm: str
+) -> experiment.Phase:
+  """The second stage.
+
+  Args:
+    config: the configuration.
+    teacher: the teacher.
+    student: the student.
+    few: the student's images.
+    arm: the arm's name.
+
+  Returns:
+    The phase; its product is as a pipeline's.
+  """
+  like = jax.eval_shape(student.init, jax.random.key(0))["params"]
+  inner = training.optimizer(config, config.distil.rate, config.dense_steps)
+  tx = optax.chain(
+    inner, optax.masked(optax.scale(SCALE), _part(like, below(student)))
+  )
+
+  def init(products, seed):
+    before, of = products[f"{arm}.hint"], products["teacher"]["variables"]
+    copied = [jax.tree.map(lambda x: jnp.array(x, copy=True), t)
+              for t in (before["student"], before["state"], of)]  # fmt: skip
+    return GuidedState.create(
+      seed=seed,
+      params=copied[0],
+      opt_state=tx.init(copied[0]),
+      model_state=copied[1],
+      teacher=copied[2],
+    )
+
+  def forward(params, state, batch, key, *, axis_name=None):
+    x = training.inputs(config, student, batch, key)
+    logits, moved = student.train(
+      {"params": params, **state.model_state},
+      x,
+      key,
+      batch["where"],
+      axis_name,
+    )
+    return (logits, teacher.logits(state.teacher, x)), moved
+
+  def terms(outputs, batch, *, axis_name=None):
+    logits, taught = outputs
+    found = training.terms(logits, batch, axis_name=axis_name)
+    found["kl"] = losses.distillation_kl(
+      logits, taught, temperature=config.distil.temperature
+    )
+    return found
+
+  weights = {"cross_entropy": 1.0, "kl": falling(config.dense_steps)}
+  step = stepping.make_train_step(forward, terms, weights, tx)
+  return experiment.Phase(
+    name="student",
+    arm=arm,
+    init=init,
+    step=feeding.from_columns(step, _size(config, few)),
+    steps=config.dense_steps,
+    data=few,
+    product=lambda s: {
+      "variables": {"params": s.params, **s.model_state},
+      "states": {},
+    },
+    batch_size=_size(config, few),
+  )
+
+
+def phases(
+  config: Config, teacher: Model, student: Model, found: Tables, arm: str
+) -> list[experiment.Phase]:
+  """Both stages.
+
+  Args:
+    config: the configuration.
+    teacher: the teacher.
+    student: the student.
+    found: the data.
+    arm: the arm's name.
+
+  Returns:
+    The phases.
+  """
+  most = config.distil.images or len(found.train["label"])
+  few = {k: v[:most] for k, v in found.train.items()}
+  make = (config, teacher, student, few, arm)
+  return [hint_phase(*make), outputs_phase(*make)]
