@@ -25,8 +25,9 @@ class Arm(NamedTuple):
   against: str = ""
 
 
-def _hashed(part):
-  return f"hashed:{1 / part} | huffman"
+def _hashed(part, text):
+  steps = f"hashed:{1 / part} | huffman"
+  return Arm(f"HashedNet, {text}", steps, against=f"narrow_{part}")
 
 
 def _narrow(*widths):
@@ -132,9 +133,9 @@ ARMS: dict[str, Arm] = {
     "vh_fresh",
   ),
   # Structural matrices, and dense networks of as many weights.
-  "hashed_8": Arm("HashedNet, an eighth", _hashed(8)),
-  "hashed_32": Arm("a 32nd", _hashed(32)),
-  "hashed_64": Arm("a 64th", _hashed(64)),
+  "hashed_8": _hashed(8, "an eighth of the weights"),
+  "hashed_32": _hashed(32, "a 32nd"),
+  "hashed_64": _hashed(64, "a 64th"),
   "narrow_8": Arm("dense, as many weights as an eighth", *_narrow(43, 16)),
   "narrow_32": Arm("as a 32nd", *_narrow(12, 4)),
   "narrow_64": Arm("as a 64th", *_narrow(7, 3)),

@@ -98,7 +98,9 @@ PRESETS = {
   "vgg13_vgg8": _pair("vgg13", "vgg8"),
   # LeNet-5 on MNIST-5k.
   "lenet5": Config(
-    model="lenet5", arms=("dense", "pipeline", "filters", "random")
+    model="lenet5",
+    arms=("dense", "pipeline", "filters", "random"),
+    tune_steps=200,
   ),
   # What norms do for low rank: small convolutional networks on MNIST-5k.
   "norms": Config(model="cnn_norms", arms=("cnn_norms", "vh_norms_fresh")),
