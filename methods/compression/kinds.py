@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from kd_jax.methods.compression import (
+  binary_connect,
   channels,
   factors,
   magnitude,
@@ -13,6 +14,7 @@ from kd_jax.methods.compression import (
   ranges,
   sharing,
   tables,
+  thresholds,
   values,
 )
 from kd_jax.methods.compression.model import Model
@@ -80,7 +82,7 @@ def _random(context, value, options):
 def _han(context, value, options):
   n, count = context.steps, int(options.pop("rounds", 3))
   rounds = [i * n // (count + 1) for i in range(count)]
-  return magnitude.han(value, rounds=rounds, **options)
+  return thresholds.han(value, rounds=rounds, **options)
 
 
 def _integer(context, value, options):
@@ -185,13 +187,13 @@ _STEPS = {
   "xnor": (_xnor, None, (), "one bit, inputs too"),
   "twn": (_floats(values.ternary), None, ("on", "per_filter"), "ternary"),
   "binary": (
-    _floats(values.binary_connect),
+    _floats(binary_connect.binary_connect),
     None,
     ("on",),
     "BinaryConnect, deterministic",
   ),
   "stochastic": (
-    _floats(functools.partial(values.binary_connect, stochastic=True)),
+    _floats(functools.partial(binary_connect.binary_connect, stochastic=True)),
     None,
     ("on",),
     "BinaryConnect, stochastic",
