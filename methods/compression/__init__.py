@@ -11,7 +11,7 @@ from kd_jax.methods.compression import artifact as artifact
 from kd_jax.methods.compression.advise import advise, steps
 from kd_jax.methods.compression.arms import ARMS
 from kd_jax.methods.compression.cases import CASES
-from kd_jax.methods.compression.claim import CLAIMS, REPRODUCED
+from kd_jax.methods.compression.claim import CLAIMS, REPRODUCED, TRIED
 from kd_jax.methods.compression.compress import compress as _compress
 from kd_jax.methods.compression.compress import read as read
 from kd_jax.methods.compression.config import Config as Config
@@ -42,7 +42,8 @@ METHOD = Method(
   claims=CLAIMS,
   reproduce_arms=REPRODUCED,
   settings_tried={
-    preset: dict.fromkeys(names, 3) for preset, names in REPRODUCED.items()
+    preset: dict.fromkeys(names, 1) | TRIED.get(preset, {})
+    for preset, names in REPRODUCED.items()
   },
   cases=CASES,
   apply=apply,

@@ -69,7 +69,8 @@ def _bits(b):
   }
 
 
-_CNN, _CNN_NORMS = {"model": "cnn"}, {"model": "cnn_norms"}
+_CNN = {"widths": (), "model": "cnn"}
+_CNN_NORMS = {"widths": (), "model": "cnn_norms"}
 _ACROSS = {"distil.student_model": "cnn"}
 
 ARMS: dict[str, Arm] = {

@@ -1,7 +1,8 @@
 """A compressed network as bytes, and back, bit for bit.
 
-A file is "KDC1", the length of a header (4 bytes), the header (JSON, deflated)
-and one stream per array, each of whole bytes. The header says how it was coded
+A file is "KDC2", the CRC-32 of what comes after it (4 bytes), the length of a
+header (4), the header (JSON, deflated) and one stream per array, each of whole
+bytes. The header says how it was coded
 and lists the arrays: path, shape, type, kind and what the kind needs. Kinds:
 
   raw     numbers as they are
@@ -25,7 +26,7 @@ from kd_jax.errors import UsageError
 from kd_jax.methods.compression import huffman, sparse, trees
 
 PyTree = Any
-MAGIC = b"KDC1"
+MAGIC = b"KDC2"
 
 
 class SizeReport(NamedTuple):
@@ -92,8 +93,8 @@ def encode(
       bits[what] = bits.get(what, 0) + n
   about = json.dumps([code, index_bits, header], separators=(",", ":"))
   packed = zlib.compress(about.encode(), 9)
-  size = len(packed).to_bytes(4, "little")
-  content = b"".join([MAGIC, size, packed, *streams])
+  body = b"".join([len(packed).to_bytes(4, "little"), packed, *streams])
+  content = MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
   return content, SizeReport(nonzero, bits, len(content))
 
 
@@ -228,20 +229,32 @@ def decode(content: bytes) -> PyTree:
     UsageError: if it is not such a file, or damaged.
   """
   try:
-    if content[:4] != MAGIC:
-      raise ValueError("it does not begin with KDC1")
-    size = int.from_bytes(content[4:8], "little")
-    _, _, header = json.loads(zlib.decompress(content[8 : 8 + size]))
-    leaves, at = {}, 8 + size
+    (_, _, header), at = _header(content)
+    leaves = {}
     for path, shape, dtype, kind, length, *about in header:
       part = content[at : at + length]
       if len(part) != length:
         raise ValueError("it ends early")
       leaves[path] = _read(part, kind, tuple(shape), np.dtype(dtype), about)
       at += length
+    if at != len(content):
+      raise ValueError("it goes on after its end")
     return trees.unflatten(leaves)
-  except (ValueError, TypeError, KeyError, IndexError, zlib.error) as error:
+  except (*_WRONG, zlib.error) as error:
     raise UsageError(f"this is no compressed network: {error}") from error
+
+
+_WRONG = (ValueError, TypeError, KeyError, IndexError, OverflowError)
+
+
+def _header(content: bytes) -> tuple[Any, int]:
+  """What a file says of itself, and where its streams begin."""
+  if content[:4] != MAGIC:
+    raise ValueError(f"it does not begin with {MAGIC.decode()}")
+  if zlib.crc32(content[8:]) != int.from_bytes(content[4:8], "little"):
+    raise ValueError("it was cut or changed (its check sum differs)")
+  end = 12 + int.from_bytes(content[8:12], "little")
+  return json.loads(zlib.decompress(content[12:end])), end
 
 
 def bits(content: bytes) -> SizeReport:
@@ -257,8 +270,7 @@ def bits(content: bytes) -> SizeReport:
     UsageError: as `decode`.
   """
   tree = decode(content)
-  size = int.from_bytes(content[4:8], "little")
-  code, index_bits, _ = json.loads(zlib.decompress(content[8 : 8 + size]))
+  (code, index_bits, _), _ = _header(content)
   return encode(tree, code, index_bits)[1]
 
 

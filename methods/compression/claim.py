@@ -356,3 +356,7 @@ REPRODUCED = {
   "lenet5": ("dense", "deep"),
   "norms": _NORMS,
 }
+
+# Settings tried on validation images where there was more than one: lengths of
+# the dense network's training; sparsities and bits.
+TRIED = {"small": {"dense": 2, "deep": 4}}

@@ -82,6 +82,7 @@ def teacher_phase(config: Config, found: Tables) -> experiment.Phase:
     The phase, shared by the arms.
   """
   model = teacher_model(config, found)
+  model.shapes()
 
   def init(products, seed):
     del products

@@ -66,13 +66,13 @@ def middle(model: Model) -> str:
   Returns:
     Its path.
   """
-  order = model.order(jax.eval_shape(model.init, jax.random.key(0)))
+  order = model.order(model.shapes())
   return order[len(order) // 2]
 
 
 def below(model: Model) -> tuple[str, ...]:
   """The kernels that the guided features come from."""
-  order = model.order(jax.eval_shape(model.init, jax.random.key(0)))
+  order = model.order(model.shapes())
   return order[: order.index(middle(model))]
 
 
@@ -151,7 +151,7 @@ def hint_phase(
     The phase; its product is "student" and its "state".
   """
   up, low = middle(teacher), middle(student)
-  order = student.order(jax.eval_shape(student.init, jax.random.key(0)))
+  order = student.order(student.shapes())
   above = order[order.index(low) :]
 
   def optimizer(params):
@@ -235,7 +235,7 @@ def outputs_phase(
   Returns:
     The phase; its product is as a pipeline's.
   """
-  like = jax.eval_shape(student.init, jax.random.key(0))["params"]
+  like = student.shapes()["params"]
   inner = training.optimizer(config, config.distil.rate, config.dense_steps)
   tx = optax.chain(
     inner, optax.masked(optax.scale(SCALE), _part(like, below(student)))

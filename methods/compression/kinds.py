@@ -2,9 +2,11 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from kd_jax.errors import UsageError
 from kd_jax.methods.compression import (
   binary_connect,
   channels,
@@ -61,17 +63,29 @@ class Context:
     return self.order[-1] + "*"
 
 
+def _whole(name, value, least=1):
+  """A number that must be whole."""
+  if not (math.isfinite(value) and value == int(value) and value >= least):
+    raise UsageError(f"{name} is {value:g}; it is a whole number from {least}")
+  return int(value)
+
+
 def _gradual(context, value, options):
-  n = context.steps
+  n, part = context.steps, options.pop("end", 0.7)
+  if not 0 < part <= 1:
+    raise UsageError(f"gradual: end is {part:g}; it is above 0, at most 1")
   # Begins at once, since the network is trained; a third is for recovery.
-  end = int(options.pop("end", 0.7) * n)
-  every = max(1, end // int(options.pop("events", 14)))
+  end = int(part * n)
+  every = max(1, end // _whole("gradual: events", options.pop("events", 14)))
   options["schedule"] = (0, max(every, end), every)
   return _prune(context, value, options)
 
 
 def _prune(context, value, options):
-  options["gentle"] = {context.last: options.pop("last", 0.5)}
+  gentle = {context.last: options.pop("last", 0.5)}
+  if "first" in options:
+    gentle[context.order[0] + "*"] = options.pop("first")
+  options["gentle"] = gentle
   return magnitude.prune(value, **options)
 
 
@@ -80,18 +94,18 @@ def _random(context, value, options):
 
 
 def _han(context, value, options):
-  n, count = context.steps, int(options.pop("rounds", 3))
+  n, count = context.steps, _whole("han: rounds", options.pop("rounds", 3))
   rounds = [i * n // (count + 1) for i in range(count)]
   return thresholds.han(value, rounds=rounds, **options)
 
 
 def _integer(context, value, options):
-  return values.integer(int(value), **options)
+  return values.integer(_whole("int", value), **options)
 
 
 def _share(context, value, options):
-  options["conv_bits"] = int(options.pop("conv", value))
-  return sharing.share(int(value), **options)
+  bits = [_whole("share", v) for v in (value, options.pop("conv", value))]
+  return sharing.share(bits[0], conv_bits=bits[1], **options)
 
 
 def _xnor(context, value, options):
@@ -116,11 +130,14 @@ def _table(name):
 
 
 def _filters(context, value, options):
-  options = {k: bool(v) if k != "round_to" else v for k, v in options.items()}
-  return channels.filters(context.model, value, **options)
+  how = {k: bool(v) for k, v in options.items() if k != "round_to"}
+  how["round_to"] = _whole("filters: round_to", options.get("round_to", 1))
+  return channels.filters(context.model, value, **how)
 
 
 def _slimming(context, value, options):
+  for name in ("least", "round_to"):
+    options[name] = _whole(f"slimming: {name}", options.get(name, 1))
   return channels.slimming(context.model, value, **options)
 
 
@@ -137,10 +154,12 @@ def _fold(context, value, options):
 
 
 def _eight_bit(context, value, options):
+  if "delay" in options:
+    options["delay"] = _whole("int8full: delay", options["delay"], 0)
   return ranges.eight_bit(**options)
 
 
-_MASKS = ("on", "scope", "last")
+_MASKS = ("on", "scope", "last", "first")
 # Name -> (transform, default value, options, help).
 _STEPS = {
   "filters": (

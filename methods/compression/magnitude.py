@@ -190,6 +190,8 @@ def prune(
   if random and schedule:
     raise UsageError("random masks are drawn once, without a schedule")
   gentle = {"*head*": 0.5} if gentle is None else gentle
+  for factor in gentle.values():
+    check_sparsity(name, sparsity * factor)
 
   def counts(weights, s):
     if scope == "global":

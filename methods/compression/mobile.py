@@ -57,14 +57,17 @@ class MobileNetV2(nn.Module):
       y = convolution(channels, size, stride, size // 2, **how)(x)
       return norm(name=f"{name}_norm")(y, where)
 
-    x = nn.relu(layer(x, int(STEM * self.width), 3, 2, "conv"))
+    # Blocks go by the declared widths: channels may have been cut since.
+    before = int(STEM * self.width)
+    x = nn.relu(layer(x, before, 3, 2, "conv"))
     for i, (expansion, channels, count, first) in enumerate(GROUPS):
       for j in range(count):
         stride, name = 1 if j else first, f"block_{i}_{j}"
-        out, wide = int(channels * self.width), expansion * x.shape[-1]
+        out, wide = int(channels * self.width), expansion * before
         y = nn.relu(layer(x, wide, 1, 1, f"{name}_up"))
         y = nn.relu(layer(y, wide, 3, stride, f"{name}_depth", wide))
         y = layer(y, out, 1, 1, f"{name}_down")
-        x = x + y if y.shape == x.shape else y
+        x = x + y if stride == 1 and before == out else y
+        before = out
     x = nn.relu(layer(x, LAST, 1, 1, "conv_last"))
     return backbones.Head(self.num_classes, name="head")(x)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from kd_jax import augment
+from kd_jax.errors import UsageError
 from kd_jax.methods.compression import dependencies, network, trees
 
 PyTree = Any
@@ -48,6 +49,25 @@ class Model:
     x = jnp.zeros((1, *self.image))
     made = self.module.init(key, x, **self._how(train=False))
     return {k: dict(v) for k, v in made.items()}
+
+  def shapes(self) -> dict[str, PyTree]:
+    """The shapes of new variables.
+
+    Returns:
+      As `init`, of `jax.ShapeDtypeStruct`.
+
+    Raises:
+      UsageError: if the network does not run on such images.
+    """
+    try:
+      return jax.eval_shape(self.init, jax.random.key(0))
+    except Exception as error:  # Whatever a module raises.
+      lines = str(error).splitlines() or [type(error).__name__]
+      size = "x".join(map(str, self.image))
+      raise UsageError(
+        f"the network {type(self.module).__name__} does not run on images of "
+        f"{size} ({lines[0]}); are they too small?"
+      ) from error
 
   def prepare(self, images: Array) -> Float[Array, "b *i"]:
     """Bytes to normalised pixels; floats are taken as they are.

@@ -6,6 +6,7 @@ Tian, Krishnan and Isola, Contrastive Representation Distillation, ICLR 2020
 """
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,7 +53,7 @@ class CifarResNet(nn.Module):
       return convolution(width, 3, stride, 1, use_bias=False, name=name)
 
     x = nn.relu(norm(name="norm")(conv(self.widths[0], 1, "conv")(x), where))
-    for i, width in enumerate(self.widths[1:]):
+    for i, (before, width) in enumerate(itertools.pairwise(self.widths)):
       for j in range((self.depth - 2) // 6):
         stride, name = 2 if i and not j else 1, f"block_{i}_{j}"
         y = conv(width, stride, f"{name}_conv_0")(x)
@@ -60,14 +61,14 @@ class CifarResNet(nn.Module):
         y = norm(name=f"{name}_norm_1")(
           conv(width, 1, f"{name}_conv_1")(y), where
         )
-        if self.projected and (stride == 2 or x.shape[-1] != width):
+        # By the declared widths: channels may have been cut since.
+        if self.projected and not j and (stride == 2 or before != width):
           x = convolution(
             width, 1, stride, use_bias=False, name=f"{name}_conv_proj"
           )(x)
           x = norm(name=f"{name}_norm_proj")(x, where)
         elif stride == 2:
-          more = width - x.shape[-1]
-          sides = (more // 2, more - more // 2)
-          x = jnp.pad(x[:, ::2, ::2], ((0, 0),) * 3 + (sides,))
+          side = (width - before) // 2
+          x = jnp.pad(x[:, ::2, ::2], ((0, 0),) * 3 + ((side, side),))
         x = nn.relu(x + y)
     return backbones.Head(self.num_classes, name="head")(x)

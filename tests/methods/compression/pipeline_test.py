@@ -54,11 +54,39 @@ def test_a_pipeline_is_read():
     ("prune:0.5,scop=global", "takes no 'scop'"),
     ("bwn:3", "takes no value"),
     ("huffman,steps=3", "takes nothing"),
+    ("fold,steps=3", "takes nothing"),
+    ("prune:0.9,steps=-4", "whole number from 0"),
+    ("prune:0.9,steps=1.5", "whole number from 0"),
+    ("tune,times=0", "times of 'tune,times=0' is above 0"),
+    ("tune,steps=3,times=2", "in the place of steps"),
+    ("tune,rate=nan", "rate of"),
   ],
 )
 def test_what_is_illegal_is_named(text, words):
   with pytest.raises(UsageError, match=words):
     pipeline.parse(text)
+
+
+@pytest.mark.parametrize(
+  ("text", "words"),
+  [
+    ("prune:1.0", "below 1"),
+    ("prune:0.9,last=3", "below 1"),
+    ("prune:0.9,scope=galaxy", "local or global"),
+    ("gradual:0.9,end=2", "at most 1"),
+    ("gradual:0.9,events=0", "events is 0; it is a whole number from 1"),
+    ("han:1,rounds=0", "rounds is 0"),
+    ("share:2.5", "share is 2.5; it is a whole number"),
+    ("share:5,start=x", "linear or density"),
+    ("int8full,delay=-1", "delay is -1"),
+    ("slimming:0.5,least=0", "least is 0"),
+    ("filters:0.5,round_to=1.5", "round_to is 1.5"),
+  ],
+)
+def test_numbers_out_of_range_are_refused_before_training(text, words):
+  (step,) = pipeline.parse(text)
+  with pytest.raises(UsageError, match=words):
+    pipeline.build(step, kinds.Context(MODEL, ORDER, 30))
 
 
 def test_every_arms_pipeline_is_legal_and_builds():
