@@ -2,8 +2,8 @@
 
 A file is "KDC2", the CRC-32 of what comes after it (4 bytes), the length of a
 header (4), the header (JSON, deflated) and one stream per array, each of whole
-bytes. The header says how it was coded
-and lists the arrays: path, shape, type, kind and what the kind needs. Kinds:
+bytes. The header says how it was coded and lists the arrays: path, shape, type,
+kind and what the kind needs. Kinds:
 
   raw     numbers as they are
   codes   small integers, all of them
@@ -12,7 +12,7 @@ and lists the arrays: path, shape, type, kind and what the kind needs. Kinds:
 
 Small integers are written in fixed widths or by Huffman's code (`huffman`),
 whichever `code` says; with Huffman each kind is tried and the shorter kept.
-Nothing that is read is executed.
+`reading` reads it.
 """
 
 import json
@@ -24,9 +24,10 @@ import numpy as np
 
 from kd_jax.errors import UsageError
 from kd_jax.methods.compression import huffman, sparse, trees
+from kd_jax.methods.compression.reading import MAGIC, header
+from kd_jax.methods.compression.reading import decode as decode
 
 PyTree = Any
-MAGIC = b"KDC2"
 
 
 class SizeReport(NamedTuple):
@@ -81,17 +82,17 @@ def encode(
   """
   if code not in ("huffman", "fixed", "raw"):
     raise UsageError(f"code is {code!r}; it is huffman, fixed or raw")
-  header, streams, bits = [], [], {}
+  listed, streams, bits = [], [], {}
   nonzero = 0
   for path, leaf in trees.flatten(tree).items():
     array = np.asarray(leaf)
     stream = _write(path, array, code, index_bits)
-    header.append([path, list(array.shape), array.dtype.str, *stream.about])
+    listed.append([path, list(array.shape), array.dtype.str, *stream.about])
     streams.append(stream.content)
     nonzero += _numbers(path, array)
     for what, n in stream.bits.items():
       bits[what] = bits.get(what, 0) + n
-  about = json.dumps([code, index_bits, header], separators=(",", ":"))
+  about = json.dumps([code, index_bits, listed], separators=(",", ":"))
   packed = zlib.compress(about.encode(), 9)
   body = b"".join([len(packed).to_bytes(4, "little"), packed, *streams])
   content = MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
@@ -216,47 +217,6 @@ def _symbols(symbols, code, what, alphabet=None) -> _Stream:
   return _Stream([width, 0], content, {what: len(plain)})
 
 
-def decode(content: bytes) -> PyTree:
-  """Reads a file.
-
-  Args:
-    content: its bytes.
-
-  Returns:
-    The tree that was written, with the same bits.
-
-  Raises:
-    UsageError: if it is not such a file, or damaged.
-  """
-  try:
-    (_, _, header), at = _header(content)
-    leaves = {}
-    for path, shape, dtype, kind, length, *about in header:
-      part = content[at : at + length]
-      if len(part) != length:
-        raise ValueError("it ends early")
-      leaves[path] = _read(part, kind, tuple(shape), np.dtype(dtype), about)
-      at += length
-    if at != len(content):
-      raise ValueError("it goes on after its end")
-    return trees.unflatten(leaves)
-  except (*_WRONG, zlib.error) as error:
-    raise UsageError(f"this is no compressed network: {error}") from error
-
-
-_WRONG = (ValueError, TypeError, KeyError, IndexError, OverflowError)
-
-
-def _header(content: bytes) -> tuple[Any, int]:
-  """What a file says of itself, and where its streams begin."""
-  if content[:4] != MAGIC:
-    raise ValueError(f"it does not begin with {MAGIC.decode()}")
-  if zlib.crc32(content[8:]) != int.from_bytes(content[4:8], "little"):
-    raise ValueError("it was cut or changed (its check sum differs)")
-  end = 12 + int.from_bytes(content[8:12], "little")
-  return json.loads(zlib.decompress(content[12:end])), end
-
-
 def bits(content: bytes) -> SizeReport:
   """What is in a file; the protocol's last function.
 
@@ -270,38 +230,5 @@ def bits(content: bytes) -> SizeReport:
     UsageError: as `decode`.
   """
   tree = decode(content)
-  (code, index_bits, _), _ = _header(content)
+  (code, index_bits, _), _ = header(content)
   return encode(tree, code, index_bits)[1]
-
-
-def _read(part, kind, shape, dtype, about) -> np.ndarray:
-  n = math.prod(shape)
-  if kind == "raw":
-    return (
-      np.frombuffer(part, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
-    )
-  if kind == "codes":
-    symbols = _unsymbols(part, about, n)
-  else:
-    width, entries, cut, *rest = about
-    gaps = _unsymbols(part[:cut], rest[:2], entries)
-    if kind == "floats":
-      values = np.frombuffer(part[cut:], dtype.newbyteorder("<"))
-      flat = np.zeros(n, dtype)
-      flat[np.cumsum(gaps + 1) - 1] = values
-      return flat.reshape(shape)
-    values = _unsymbols(part[cut:], rest[2:], entries)
-    symbols = sparse.decode(sparse.Sparse(gaps, values, width), n)
-  if dtype.kind == "i":
-    symbols = np.where(symbols % 2, -(symbols + 1) // 2, symbols // 2)
-  return symbols.astype(dtype).reshape(shape)
-
-
-def _unsymbols(part: bytes, about, n) -> np.ndarray:
-  size, coded = about
-  if not coded:
-    bits = np.unpackbits(np.frombuffer(part, np.uint8))
-    return huffman.unfixed(bits, size, n)
-  length = np.frombuffer(part[:size], np.uint8)
-  bits = np.unpackbits(np.frombuffer(part[size:], np.uint8))
-  return huffman.decode(bits, length, n)

@@ -34,6 +34,11 @@ class Tables:
     """The shape of one image."""
     return self.train["image"].shape[1:]
 
+  def few(self, count: int) -> Columns:
+    """The first so many training images, all if 0."""
+    most = count or len(self.train["label"])
+    return {k: v[:most] for k, v in self.train.items()}
+
 
 def load(
   config: Config, data: Mapping[str, Any], say: Callable[[str], None]

@@ -194,8 +194,7 @@ def student_phase(config: Config, found: Tables, arm: str) -> experiment.Phase:
   loss = arms.kind(arm)
   teacher, student = teacher_model(config, found), student_model(config, found)
   taught = loss not in ("kd_labels", "kd_smooth")
-  most = config.distil.images or len(found.train["label"])
-  few = {k: v[:most] for k, v in found.train.items()}
+  few = found.few(config.distil.images)
   size = min(config.batch_size, len(few["label"]))
   tx = training.optimizer(config, config.distil.rate, config.dense_steps)
 

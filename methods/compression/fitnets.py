@@ -12,18 +12,16 @@ as the maps differ (a matrix for vectors).
 Source: Romero et al. 2015 (FitNets), arXiv 1412.6550, sections 2.2 and 2.3
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Float
 
 from kd_jax import experiment, losses
 from kd_jax.datasets import pipeline as feeding
-from kd_jax.errors import UsageError
-from kd_jax.methods.compression import training, trees
+from kd_jax.methods.compression import hints, training, trees
 from kd_jax.methods.compression.config import Config
 from kd_jax.methods.compression.data import Tables
 from kd_jax.methods.compression.model import Model
@@ -31,19 +29,7 @@ from kd_jax.training import step as stepping
 from kd_jax.training.state import State
 
 PyTree = Any
-FIRST, LAST, SCALE = 4.0, 1.0, 0.1
-
-
-class Hinted(NamedTuple):
-  """What a pass of the first stage gives.
-
-  Attributes:
-    regressed: r(v), in the hint's shape.
-    hint: u.
-  """
-
-  regressed: Float[Array, "b *m"]
-  hint: Float[Array, "b *m"]
+SCALE = 0.1
 
 
 @struct.dataclass
@@ -55,76 +41,6 @@ class GuidedState(State):
   """
 
   teacher: PyTree
-
-
-def middle(model: Model) -> str:
-  """The kernel whose input is the hint: the middle one.
-
-  Args:
-    model: a network of at least two layers.
-
-  Returns:
-    Its path.
-  """
-  order = model.order(model.shapes())
-  return order[len(order) // 2]
-
-
-def below(model: Model) -> tuple[str, ...]:
-  """The kernels that the guided features come from."""
-  order = model.order(model.shapes())
-  return order[: order.index(middle(model))]
-
-
-def regressor_shape(
-  guided: tuple[int, ...], hint: tuple[int, ...]
-) -> tuple[int, ...]:
-  """The shape of r's kernel.
-
-  Args:
-    guided: of one image's guided features, (h, w, c) or (c,).
-    hint: of its hint.
-
-  Returns:
-    (kh, kw, c, d), or (c, d) for vectors.
-
-  Raises:
-    UsageError: where no convolution leads from one to the other.
-  """
-  if len(guided) == len(hint) == 1:
-    return (*guided, *hint)
-  if len(guided) != len(hint) or any(
-    g < h for g, h in zip(guided[:2], hint[:2], strict=True)
-  ):
-    raise UsageError(
-      f"kd_fitnet: guided features {guided} are smaller than the hint {hint}, "
-      "or one of them is no map; take another pair of networks"
-    )
-  extents = [g - h + 1 for g, h in zip(guided[:2], hint[:2], strict=True)]
-  return (*extents, guided[-1], hint[-1])
-
-
-def regress(
-  kernel: Float[Array, "*k"], v: Float[Array, "b *n"]
-) -> Float[Array, "b *m"]:
-  """r(v)."""
-  if kernel.ndim == 2:
-    return v @ kernel
-  return jax.lax.conv_general_dilated(
-    v, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-  )
-
-
-def hint_terms(outputs: Hinted, batch: Any, *, axis_name=None):
-  """1/2 sum (u - r(v))^2 of each image."""
-  del batch, axis_name
-  gap = jnp.square(outputs.hint - outputs.regressed)
-  return {"hint": 0.5 * gap.reshape(len(gap), -1).sum(-1)}
-
-
-def falling(steps: int):
-  """Lambda by the step: on a line from 4 to 1."""
-  return optax.linear_schedule(FIRST, LAST, max(1, steps - 1))
 
 
 def _part(tree: PyTree, paths: tuple[str, ...]) -> PyTree:
@@ -150,7 +66,7 @@ def hint_phase(
   Returns:
     The phase; its product is "student" and its "state".
   """
-  up, low = middle(teacher), middle(student)
+  up, low = hints.middle(teacher), hints.middle(student)
   order = student.order(student.shapes())
   above = order[order.index(low) :]
 
@@ -175,7 +91,7 @@ def hint_phase(
         (teacher, up, of),
       )
     ]
-    shape = regressor_shape(*shapes)
+    shape = hints.regressor_shape(*shapes)
     lecun = jax.nn.initializers.lecun_normal()
     params["regressor"] = lecun(jax.random.fold_in(key, 5), shape)
     return GuidedState.create(
@@ -197,27 +113,32 @@ def hint_phase(
       axis_name,
     )
     u = teacher.tapped(state.teacher, x, up)
-    return Hinted(regress(params["regressor"], v), u), moved
+    return Hinted(hints.regress(params["regressor"], v), u), moved
 
   shapes = jax.eval_shape(lambda: begin(0)[2])
   like = {**shapes, "regressor": None}
   step = stepping.make_train_step(
-    forward, hint_terms, {"hint": 1.0}, optimizer(like)
+    forward, hints.hint_terms, {"hint": 1.0}, optimizer(like)
   )
+
+  def product(state):
+    return {"student": state.params["student"], "state": state.model_state}
+
+  return _phase(config, few, arm, "hint", init, step, product)
+
+
+def _phase(config, few, arm, name, init, step, product):
+  size = min(config.batch_size, len(few["label"]))
   return experiment.Phase(
-    name="hint",
+    name=name,
     arm=arm,
     init=init,
-    step=feeding.from_columns(step, _size(config, few)),
+    step=feeding.from_columns(step, size),
     steps=config.dense_steps,
     data=few,
-    product=lambda s: {"student": s.params["student"], "state": s.model_state},
-    batch_size=_size(config, few),
+    product=product,
+    batch_size=size,
   )
-
-
-def _size(config, few):
-  return min(config.batch_size, len(few["label"]))
 
 
 def outputs_phase(
@@ -238,7 +159,7 @@ def outputs_phase(
   like = student.shapes()["params"]
   inner = training.optimizer(config, config.distil.rate, config.dense_steps)
   tx = optax.chain(
-    inner, optax.masked(optax.scale(SCALE), _part(like, below(student)))
+    inner, optax.masked(optax.scale(SCALE), _part(like, hints.below(student)))
   )
 
   def init(products, seed):
@@ -272,21 +193,14 @@ def outputs_phase(
     )
     return found
 
-  weights = {"cross_entropy": 1.0, "kl": falling(config.dense_steps)}
+  weights = {"cross_entropy": 1.0, "kl": hints.falling(config.dense_steps)}
   step = stepping.make_train_step(forward, terms, weights, tx)
-  return experiment.Phase(
-    name="student",
-    arm=arm,
-    init=init,
-    step=feeding.from_columns(step, _size(config, few)),
-    steps=config.dense_steps,
-    data=few,
-    product=lambda s: {
-      "variables": {"params": s.params, **s.model_state},
-      "states": {},
-    },
-    batch_size=_size(config, few),
-  )
+
+  def product(state):
+    variables = {"params": state.params, **state.model_state}
+    return {"variables": variables, "states": {}}
+
+  return _phase(config, few, arm, "student", init, step, product)
 
 
 def phases(
@@ -304,7 +218,5 @@ def phases(
   Returns:
     The phases.
   """
-  most = config.distil.images or len(found.train["label"])
-  few = {k: v[:most] for k, v in found.train.items()}
-  make = (config, teacher, student, few, arm)
+  make = (config, teacher, student, found.few(config.distil.images), arm)
   return [hint_phase(*make), outputs_phase(*make)]

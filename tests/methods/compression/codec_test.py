@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from kd_jax.errors import UsageError
-from kd_jax.methods.compression import artifact, huffman, sparse, trees
+from kd_jax.methods.compression import (
+  artifact,
+  huffman,
+  reading,
+  sparse,
+  trees,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -194,11 +200,11 @@ def test_a_file_with_another_header_is_refused(header):
   """Of a right check sum: a program wrote it wrong."""
   packed = zlib.compress(header)
   body = len(packed).to_bytes(4, "little") + packed
-  content = artifact.MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
+  content = reading.MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
   with pytest.raises(UsageError, match="no compressed network"):
     artifact.decode(content)
   body += b"more"
-  content = artifact.MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
+  content = reading.MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
   with pytest.raises(UsageError, match="no compressed network"):
     artifact.decode(content)
 

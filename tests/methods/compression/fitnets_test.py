@@ -9,7 +9,7 @@ import pytest
 
 from kd_jax.errors import UsageError
 from kd_jax.methods.compression import data as tables
-from kd_jax.methods.compression import distilling, fitnets, hosts
+from kd_jax.methods.compression import distilling, fitnets, hints, hosts
 from kd_jax.methods.compression.model import Model
 
 KEY = jax.random.key(0)
@@ -22,8 +22,8 @@ def test_what_goes_into_a_layer_is_tapped():
   first = variables["params"]["fc_0"]
   flat = np.asarray(x).reshape(5, 4)
   want = np.maximum(flat @ np.asarray(first["kernel"]), 0)  # Its bias is 0.
-  assert fitnets.middle(model) == "fc_1/kernel"
-  assert fitnets.below(model) == ("fc_0/kernel",)
+  assert hints.middle(model) == "fc_1/kernel"
+  assert hints.below(model) == ("fc_0/kernel",)
   got = model.tapped(variables, x, "fc_1/kernel")
   np.testing.assert_allclose(got, want, rtol=1e-5)
   trained, moved = model.train_tapped(variables, x, "fc_1/kernel", KEY)
@@ -34,32 +34,32 @@ def test_what_goes_into_a_layer_is_tapped():
 def test_the_regressor_is_a_convolution_that_fits():
   rng = np.random.default_rng(0)
   v = rng.normal(size=(2, 5, 4, 3)).astype(np.float32)
-  shape = fitnets.regressor_shape((5, 4, 3), (3, 4, 2))
+  shape = hints.regressor_shape((5, 4, 3), (3, 4, 2))
   assert shape == (3, 1, 3, 2)
   kernel = rng.normal(size=shape).astype(np.float32)
   want = np.zeros((2, 3, 4, 2), np.float32)
   for i in range(3):
     want[:, i] = np.einsum("bkwc,kcd->bwd", v[:, i : i + 3], kernel[:, 0])
   np.testing.assert_allclose(
-    fitnets.regress(jnp.asarray(kernel), jnp.asarray(v)), want, rtol=1e-4,
+    hints.regress(jnp.asarray(kernel), jnp.asarray(v)), want, rtol=1e-4,
     atol=1e-5,
   )  # fmt: skip
-  assert fitnets.regressor_shape((7,), (9,)) == (7, 9)
+  assert hints.regressor_shape((7,), (9,)) == (7, 9)
   for guided, hint in (((2, 2, 3), (4, 4, 3)), ((7,), (4, 4, 3))):
     with pytest.raises(UsageError, match="another pair"):
-      fitnets.regressor_shape(guided, hint)
+      hints.regressor_shape(guided, hint)
 
 
 def test_the_hints_loss_is_half_the_squared_distance():
   rng = np.random.default_rng(1)
   u, r = rng.normal(size=(2, 3, 2, 2, 4)).astype(np.float32)
-  found = fitnets.hint_terms(fitnets.Hinted(r, u), {})["hint"]
+  found = hints.hint_terms(hints.Hinted(r, u), {})["hint"]
   want = [0.5 * np.sum((u[i] - r[i]) ** 2) for i in range(3)]
   np.testing.assert_allclose(found, want, rtol=1e-5)
 
 
 def test_the_teachers_weight_falls_on_a_line():
-  weight = fitnets.falling(7)
+  weight = hints.falling(7)
   np.testing.assert_allclose(
     [float(weight(t)) for t in range(7)], np.linspace(4, 1, 7), rtol=1e-6
   )
