@@ -146,10 +146,11 @@ def _apply(text, model, dense, order):
   """A pipeline on a trained network, without training."""
   written = pipeline.parse(text)
   variables, done, states = dict(dense), [], {}
+  params = dense["params"]
   for step in written:
     if kinds.KINDS[step.name].make is None:
       break
-    new = pipeline.build(step, kinds.Context(model, order, 1))
+    new = pipeline.build(step, kinds.context(model, params, order, 1))
     if new.rebuild is not None:
       variables, _ = new.rebuild(variables)
       continue

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kd_jax.errors import UsageError
 from kd_jax.methods.compression import (
@@ -17,6 +17,7 @@ from kd_jax.methods.compression import (
   sharing,
   tables,
   thresholds,
+  trees,
   values,
 )
 from kd_jax.methods.compression.model import Model
@@ -51,16 +52,36 @@ class Context:
     model: the network.
     order: its kernels' paths, in the order of their calls.
     steps: how long the step trains.
+    convolves: whether its first layer is a convolution.
   """
 
   model: Model
   order: tuple[str, ...]
   steps: int
+  convolves: bool = False
 
   @property
   def last(self) -> str:
     """The classifier's kernel, which the schemes treat gently."""
     return self.order[-1] + "*"
+
+
+def context(
+  model: Model, params: Any, order: tuple[str, ...], steps: int
+) -> Context:
+  """What steps need to know about a network.
+
+  Args:
+    model: the network.
+    params: its dense parameters, or their shapes.
+    order: as in `Context`.
+    steps: as there.
+
+  Returns:
+    The context.
+  """
+  first = trees.get(params, order[0]) if order else None
+  return Context(model, order, steps, getattr(first, "ndim", 0) == 4)
 
 
 def _whole(name, value, least=1):
@@ -82,9 +103,10 @@ def _gradual(context, value, options):
 
 
 def _prune(context, value, options):
+  # Few weights, and much depends on them.
+  first = options.pop("first", 0.4 if context.convolves else 1.0)
   gentle = {context.last: options.pop("last", 0.5)}
-  if "first" in options:
-    gentle[context.order[0] + "*"] = options.pop("first")
+  gentle.setdefault(context.order[0] + "*", first)
   options["gentle"] = gentle
   return magnitude.prune(value, **options)
 

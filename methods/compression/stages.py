@@ -67,7 +67,8 @@ def arm_phases(
     if kind.make is None:
       break
     length = _length(config, written) if kind.trains else 0
-    new = pipeline.build(written, kinds.Context(model, order, max(1, length)))
+    context = kinds.context(model, shapes["params"], order, max(1, length))
+    new = pipeline.build(written, context)
     params = _try(new, model, shapes, params)
     name = f"{place}_{written.name}"
     rate = float(written.options.get("rate", config.tune_rate))

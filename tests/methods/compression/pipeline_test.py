@@ -160,6 +160,24 @@ def test_masks_survive_quantised_training():
   assert (moved[mask] != 0).any()
 
 
+def test_the_first_convolution_and_the_last_layer_keep_more():
+  model = Model(hosts.LeNet5(3, (4, 5, 6)), (16, 16, 1))
+  params = model.init(KEY)["params"]
+  order = model.order({"params": params})
+  assert kinds.context(MODEL, _params(), ORDER, 3).convolves is False
+
+  def zeros(text):
+    (step,) = pipeline.parse(text)
+    made = pipeline.build(step, kinds.context(model, params, order, 3))
+    mask = made.init(KEY, params)[1]["mask"]
+    return {p.split("/")[0]: int((~m).sum()) for p, m in mask.items()}
+
+  # Of 100, 500, 30 and 18: 0.4, 1, 1 and 0.5 times 0.8.
+  assert zeros("prune:0.8") == {"conv_0": 32, "conv_1": 400, "fc_0": 24,
+                                "head": 7}  # fmt: skip
+  assert zeros("prune:0.8,first=1,last=1")["conv_0"] == 80
+
+
 def test_a_pattern_says_where():
   (step,) = pipeline.parse("prune:0.5,on=fc_1/*")
   made = pipeline.build(step, kinds.Context(MODEL, ORDER, 3))
