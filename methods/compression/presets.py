@@ -100,7 +100,6 @@ PRESETS = {
   "lenet5": Config(
     model="lenet5",
     arms=("dense", "pipeline", "filters", "random"),
-    tune_steps=200,
   ),
   # What norms do for low rank: small convolutional networks on MNIST-5k.
   "norms": Config(model="cnn_norms", arms=("cnn_norms", "vh_norms_fresh")),
