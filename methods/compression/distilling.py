@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from kd_jax import backbones, experiment, losses
 from kd_jax.datasets import pipeline as feeding
+from kd_jax.errors import UsageError
 from kd_jax.methods.compression import arms, fitnets, hosts, training
 from kd_jax.methods.compression.config import Config
 from kd_jax.methods.compression.data import Tables
@@ -210,7 +211,8 @@ def student_phase(config: Config, found: Tables, arm: str) -> experiment.Phase:
     of_teacher = teacher.features(state.teacher, x) if taught else None
     hinted = None
     if "hint" in params:
-      hinted = of_student.feature_map @ params["hint"]
+      size = of_teacher.feature_map.shape[1:3]
+      hinted = pooled(of_student.feature_map, size) @ params["hint"]
     return Outputs(of_student, of_teacher, hinted), moved
 
   def init(products, seed):
@@ -253,6 +255,30 @@ def student_phase(config: Config, found: Tables, arm: str) -> experiment.Phase:
     },
     batch_size=size,
   )
+
+
+def pooled(
+  x: Float[Array, "b h w c"], size: tuple[int, int]
+) -> Float[Array, "b i j c"]:
+  """Means over equal windows, to a size.
+
+  Args:
+    x: a feature map.
+    size: the height and width to come to.
+
+  Returns:
+    The map.
+
+  Raises:
+    UsageError: if the size does not divide the map's.
+  """
+  (b, h, w, c), (i, j) = x.shape, size
+  if h % i or w % j:
+    raise UsageError(
+      f"kd_hint: a student's map of {h}x{w} has no equal windows for the "
+      f"teacher's {i}x{j}; take another pair of networks"
+    )
+  return x.reshape(b, i, h // i, j, w // j, c).mean((2, 4))
 
 
 def _channels(model, variables) -> int:

@@ -113,7 +113,7 @@ def hint_phase(
       axis_name,
     )
     u = teacher.tapped(state.teacher, x, up)
-    return Hinted(hints.regress(params["regressor"], v), u), moved
+    return hints.Hinted(hints.regress(params["regressor"], v), u), moved
 
   shapes = jax.eval_shape(lambda: begin(0)[2])
   like = {**shapes, "regressor": None}

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kd_jax import fields
 from kd_jax.errors import UsageError
 from kd_jax.methods.compression import data as tables
 from kd_jax.methods.compression import distilling, fitnets, hints, hosts
@@ -97,3 +98,21 @@ def test_first_the_lower_layers_then_all(config, images):
   gaps = jax.tree.map(lambda a, b: np.abs(a - b), state.params, after.params)
   np.testing.assert_allclose(gaps["head"]["bias"], rate, rtol=1e-3)
   np.testing.assert_allclose(gaps["fc_0"]["bias"].max(), rate / 10, rtol=1e-2)
+
+
+def test_a_hint_across_kinds_is_of_the_pooled_map(config, images):
+  x = np.arange(32, dtype=np.float32).reshape(1, 4, 4, 2)
+  got = distilling.pooled(jnp.asarray(x), (2, 1))
+  want = [x[:, 2 * i : 2 * i + 2].mean((1, 2)) for i in range(2)]
+  np.testing.assert_allclose(got[:, :, 0], np.stack(want, 1))
+  with pytest.raises(UsageError, match="no equal windows"):
+    distilling.pooled(jnp.asarray(x), (3, 1))
+  own = fields.override(config, {"distil.student_model": "cnn"})
+  found = tables.load(own, images, lambda line: None)
+  (phase,) = distilling.phases(own, found, "kd_hint_across")
+  teacher = distilling.teacher_model(own, found)
+  products = {"teacher": {"variables": teacher.shapes()}}
+  state = jax.eval_shape(phase.init, products, np.uint32(0))
+  new, metrics = jax.eval_shape(phase.step, state, phase.data)
+  assert "hint" in metrics
+  assert new.params["hint"].shape == (32, 6)
