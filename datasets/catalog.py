@@ -51,6 +51,7 @@ _EMBEDDED = {
 # Ours: fetched or brought by hand, when it is asked for.
 _ASKED = {
   "mnist": (_CLASSES, "70,000 images 28x28x1", "CC BY-SA 3.0"),
+  "mnist_rotated": (_CLASSES, "62,000 images 28x28x1", "CC BY-SA 3.0"),
   "fashion_mnist": (_CLASSES, "70,000 images 28x28x1", "MIT"),
   "cifar10": (_CLASSES, "60,000 images 32x32x3", "none stated"),
   "cifar100": (_CLASSES, "60,000 images 32x32x3", "none stated"),

@@ -34,7 +34,8 @@ class Remote:
 
   Attributes:
     url: where it is.
-    size: its length in bytes.
+    size: its length in bytes; 0 where the publisher does not say, and
+      then a download that broke off begins anew.
     digest: its SHA-256, or its MD5 where the publisher says no other
       (hexadecimal, told apart by their lengths).
     name: what it is called.
@@ -107,7 +108,7 @@ def mismatch(path: Path, remote: Remote) -> str | None:
     The difference in words, or None.
   """
   size = path.stat().st_size
-  if size != remote.size:
+  if remote.size and size != remote.size:
     return f"has {size:,} bytes, expected {remote.size:,}"
   kind = _DIGESTS[len(remote.digest)]
   digest = hashlib.new(kind, usedforsecurity=False)
@@ -126,7 +127,7 @@ def _download(
   idle = 0
   while True:
     before = part.stat().st_size if part.exists() else 0
-    if before == remote.size:
+    if remote.size and before == remote.size:
       return
     try:
       for gained in _receive(remote, part, before):

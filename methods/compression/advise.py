@@ -93,7 +93,7 @@ def steps(run: Any, text: str) -> str:
   rows = []
   for name, kind in kinds.KINDS.items():
     value = "" if kind.value is None else f":{kind.value:g}"
-    options = (*kind.options, *(("steps",) if kind.trains else ()))
+    options = (*kind.options, *(pipeline.TRAINING if kind.trains else ()))
     rows.append([name + value, kind.help, ", ".join(options)])
   return report.render("steps", ["step", "what", "options"], rows, texts=3)
 
@@ -146,10 +146,11 @@ def _apply(text, model, dense, order):
   """A pipeline on a trained network, without training."""
   written = pipeline.parse(text)
   variables, done, states = dict(dense), [], {}
+  params = dense["params"]
   for step in written:
     if kinds.KINDS[step.name].make is None:
       break
-    new = pipeline.build(step, kinds.Context(model, order, 1))
+    new = pipeline.build(step, kinds.context(model, params, order, 1))
     if new.rebuild is not None:
       variables, _ = new.rebuild(variables)
       continue
@@ -199,7 +200,7 @@ def advise(run: Any, text: str, module: nn.Module | None = None) -> str:
   for row in rows:
     scheme = row["scheme"]
     lines.append(f"{scheme.name}: + {scheme.good}; - {scheme.bad}")
-    lines += [f"  ! {flag}" for flag in row["flags"]]
+    lines += [f"  ! {flag}" for flag in row["flags"].values()]
   lines.append("")
   lines += advice(rows)
   return "\n".join(lines) + "\n"

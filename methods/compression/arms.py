@@ -1,9 +1,10 @@
-"""The arms: pipelines by name; and the presets."""
+"""The arms: pipelines by name."""
 
-import dataclasses
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from kd_jax.methods.compression.config import Config, DistilConfig
+from kd_jax import fields
+from kd_jax.methods.compression.config import Config
 
 
 class Arm(NamedTuple):
@@ -12,93 +13,150 @@ class Arm(NamedTuple):
   Attributes:
     text: what it is.
     pipeline: its steps; None takes the configuration's.
-    widths: of a dense network of its own instead of the trained one.
+    own: fields of the configuration, of a dense network of its own instead of
+      the trained one.
+    against: an arm before it in a run; its "gain" is the difference of their
+      test accuracies.
   """
 
   text: str
   pipeline: str | None = ""
-  widths: tuple[int, ...] = ()
+  own: Mapping[str, Any] = {}
+  against: str = ""
 
 
-def _hashed(part):
-  return f"hashed:{1 / part} | huffman"
+def _hashed(part, text):
+  steps = f"hashed:{1 / part} | huffman"
+  return Arm(f"HashedNet, {text}", steps, against=f"narrow_{part}")
 
+
+def _narrow(*widths):
+  """A dense network with the weights of what it is beside, trained as long.
+
+  Biases and the last layer, which hashing leaves, are counted.
+  """
+  return "tune", {"model": "lenet_300_100", "widths": widths}
+
+
+def _masks(level):
+  """The arms of a sparsity in percent; files hold what is not zero."""
+  s = level / 100
+  return {
+    f"once_{level}": Arm(
+      f"{level} % pruned once, not tuned", f"prune:{s},steps=0 | huffman"
+    ),
+    f"tuned_{level}": Arm(
+      "pruned once, tuned", f"prune:{s} | huffman", against=f"once_{level}"
+    ),
+    f"gradual_{level}": Arm("pruned gradually", f"gradual:{s} | huffman"),
+    f"random_{level}": Arm("random masks, tuned", f"random:{s} | huffman"),
+  }
+
+
+def _rank(r):
+  return {
+    f"svd_{r}_post": Arm(f"rank {r}, not tuned", f"svd:{r},steps=0"),
+    f"svd_{r}": Arm(f"rank {r}, tuned", f"svd:{r}", against=f"svd_{r}_post"),
+  }
+
+
+def _bits(b):
+  return {
+    f"ptq_{b}": Arm(f"{b}-bit, not tuned", f"int{b},steps=0 | huffman"),
+    f"qat_{b}": Arm(
+      f"{b}-bit, trained through", f"int{b} | huffman", against=f"ptq_{b}"
+    ),
+  }
+
+
+_CNN = {"widths": (), "model": "cnn"}
+_CNN_NORMS = {"widths": (), "model": "cnn_norms"}
+_ACROSS = {"distil.student_model": "cnn"}
 
 ARMS: dict[str, Arm] = {
   "dense": Arm("the trained network as it is"),
+  "longer": Arm("the same, trained on as long as `deep`", "tune,times=3"),
   "pipeline": Arm("what the field `pipeline` says", None),
   # Deep Compression, and the target.
   "deep": Arm(
     "gradual pruning, 5-bit sharing, Huffman",
-    "gradual:0.92 | share:5 | huffman",
+    "gradual:0.92,times=2 | share:5 | huffman",
   ),
   "deep_small": Arm("the same, smaller", "gradual:0.94 | share:4 | huffman"),
+  "deep_pruned": Arm("pruned alone, fixed widths", "gradual:0.9 | fixed"),
   "deep_fixed": Arm(
-    "the same in fixed widths", "gradual:0.9 | share:5,steps=0 | fixed"
+    "shared too, fixed widths", "gradual:0.9 | share:5,steps=0 | fixed"
   ),
-  "deep_pruned": Arm("pruned alone, written sparse", "gradual:0.9 | fixed"),
   "deep_untuned": Arm(
-    "centroids not trained", "gradual:0.9 | share:5,steps=0 | huffman"
+    "Huffman too; centroids not trained",
+    "gradual:0.9 | share:5,steps=0 | huffman",
   ),
   "han": Arm("thresholds of q std in rounds", "han:1.3 | share:5 | huffman"),
   # Masks.
-  "once_90": Arm("pruned once, not tuned", "prune:0.9,steps=0"),
-  "once_95": Arm("the same at 95 %", "prune:0.95,steps=0"),
-  "once_98": Arm("the same at 98 %", "prune:0.98,steps=0"),
-  "tuned_90": Arm("pruned once, tuned", "prune:0.9"),
-  "tuned_95": Arm("the same at 95 %", "prune:0.95"),
-  "tuned_98": Arm("the same at 98 %", "prune:0.98"),
-  "gradual_90": Arm("pruned gradually", "gradual:0.9"),
-  "gradual_95": Arm("the same at 95 %", "gradual:0.95"),
-  "gradual_98": Arm("the same at 98 %", "gradual:0.98"),
-  "global_98": Arm("one threshold for all layers", "gradual:0.98,scope=global"),
-  "random_90": Arm("random masks, tuned", "random:0.9"),
-  "random_95": Arm("the same at 95 %", "random:0.95"),
-  "random_98": Arm("the same at 98 %", "random:0.98"),
+  **_masks(90),
+  **_masks(95),
+  **_masks(98),
+  "global_98": Arm(
+    "one threshold for all layers", "gradual:0.98,scope=global | huffman"
+  ),
   # Few values.
-  "ptq_8": Arm("8-bit weights, not tuned", "int8,steps=0 | huffman"),
-  "ptq_4": Arm("4-bit", "int4,steps=0 | huffman"),
-  "ptq_3": Arm("3-bit", "int3,steps=0 | huffman"),
-  "ptq_2": Arm("2-bit", "int2,steps=0 | huffman"),
-  "qat_4": Arm("4-bit weights, trained through", "int4 | huffman"),
-  "qat_3": Arm("3-bit", "int3 | huffman"),
-  "qat_2": Arm("2-bit", "int2 | huffman"),
+  **_bits(8),
+  **_bits(4),
+  **_bits(3),
+  **_bits(2),
   "int8full": Arm("8-bit weights and activations", "int8full | huffman"),
   "bwn_post": Arm("one bit, not tuned", "bwn,steps=0 | huffman"),
-  "bwn": Arm("one bit, trained", "bwn | huffman"),
+  "bwn": Arm("one bit, trained", "bwn | huffman", against="bwn_post"),
   "twn_post": Arm("ternary, not tuned", "twn,steps=0 | huffman"),
-  "twn": Arm("ternary, trained", "twn | huffman"),
+  "twn": Arm("ternary, trained", "twn | huffman", against="twn_post"),
   "binary": Arm("BinaryConnect", "binary | huffman"),
   # Low rank.
-  "svd_10_post": Arm("rank 10, not tuned", "svd:10,steps=0"),
-  "svd_25_post": Arm("rank 25", "svd:25,steps=0"),
-  "svd_50_post": Arm("rank 50", "svd:50,steps=0"),
-  "svd_10": Arm("rank 10, tuned", "svd:10"),
-  "svd_25": Arm("rank 25", "svd:25"),
-  "svd_50": Arm("rank 50", "svd:50"),
+  **_rank(10),
+  **_rank(25),
+  **_rank(50),
+  # Low rank in convolutions, with and without norms.
+  "cnn": Arm("a network of convolutions", "tune", _CNN),
+  "cnn_norms": Arm("the same with norms", "tune", _CNN_NORMS, "cnn"),
+  "vh": Arm("V/H filters of the trained one, tuned", "vh:0.25", _CNN),
+  "vh_norms": Arm(
+    "V/H of the trained one with norms, tuned", "vh:0.25", _CNN_NORMS
+  ),
+  "vh_fresh": Arm(
+    "V/H from new weights",
+    "vh:0.25,steps=0 | fresh,times=3",
+    # Its shapes alone are used.
+    {**_CNN, "dense_steps": 1},
+  ),
+  "vh_norms_fresh": Arm(
+    "V/H from new weights, with norms",
+    "vh:0.25,steps=0 | fresh,times=3",
+    _CNN_NORMS,
+    "vh_fresh",
+  ),
   # Structural matrices, and dense networks of as many weights.
-  "hashed_8": Arm("HashedNet, an eighth", _hashed(8)),
-  "hashed_32": Arm("a 32nd", _hashed(32)),
-  "hashed_64": Arm("a 64th", _hashed(64)),
-  "narrow_8": Arm("dense, as many weights as an eighth", "", (40, 13)),
-  "narrow_32": Arm("as a 32nd", "", (10, 3)),
-  "narrow_64": Arm("as a 64th", "", (5, 2)),
-  "shallow_64": Arm("one hidden layer, as a 64th", "", (5,)),
+  "hashed_8": _hashed(8, "an eighth of the weights"),
+  "hashed_32": _hashed(32, "a 32nd"),
+  "hashed_64": _hashed(64, "a 64th"),
+  "narrow_8": Arm("dense, as many weights as an eighth", *_narrow(43, 16)),
+  "narrow_32": Arm("as a 32nd", *_narrow(12, 4)),
+  "narrow_64": Arm("as a 64th", *_narrow(7, 3)),
+  "shallow_64": Arm("one hidden layer, as a 64th", *_narrow(7)),
   "circulant": Arm("circulant blocks of 50", "circulant:50"),
   "fastfood": Arm("Adaptive Fastfood", "fastfood"),
   "acdc": Arm("four ACDC layers", "acdc:4"),
   # Whole units.
   "filters": Arm("half of the units by L1 norm", "filters:0.5"),
   "scratch": Arm(
-    "half of the units, from new weights", "filters:0.5,steps=0 | fresh"
+    "half of the units, from new weights, as many steps as `filters` had",
+    "filters:0.5,steps=0 | fresh,times=3",
   ),
   "random": Arm(
     "random masks, shared, Huffman", "random:0.9 | share:5 | huffman"
   ),
   "wide_half": Arm(
     "half of the units of a network of width 1,024",
-    "filters:0.5",
-    (1024, 1024, 1024),
+    "filters:0.5,steps=0",
+    {"model": "lenet_300_100", "widths": (1024,) * 3, "dense_steps": 100},
   ),
   # Combinations.
   "svd_deep": Arm(
@@ -111,109 +169,41 @@ ARMS: dict[str, Arm] = {
   "prune_twn": Arm("pruned, ternary", "gradual:0.8 | twn | huffman"),
   # From a teacher (`distilling`).
   "kd_labels": Arm("a small student on few images, labels alone"),
-  "kd": Arm("the same, and the teacher's softened outputs"),
+  "kd": Arm(
+    "the same, and the teacher's softened outputs", against="kd_labels"
+  ),
   "kd_untrained": Arm("and those of an untrained teacher"),
   "kd_smooth": Arm("smoothed labels"),
-  "kd_hint": Arm("labels, and the teacher's last features (a hint)"),
-  "kd_attention": Arm("labels, and where the teacher's features are active"),
-  "kd_similarity": Arm("labels, and which images the teacher finds alike"),
-  "kd_relations": Arm("labels, and the teacher's distances and angles"),
+  "kd_hint": Arm(
+    "labels, and the teacher's last features (a hint)", against="kd_labels"
+  ),
+  "kd_fitnet": Arm(
+    "FitNets: the lower layers by a hint first, then the outputs",
+    against="kd_labels",
+  ),
+  "kd_attention": Arm(
+    "labels, and where the teacher's features are active", against="kd_labels"
+  ),
+  "kd_similarity": Arm(
+    "labels, and which images the teacher finds alike", against="kd_labels"
+  ),
+  "kd_relations": Arm(
+    "labels, and the teacher's distances and angles", against="kd_labels"
+  ),
+  "kd_labels_across": Arm(
+    "a student of another kind, labels alone", own=_ACROSS
+  ),
+  "kd_across": Arm(
+    "the same, and the teacher's outputs",
+    own=_ACROSS,
+    against="kd_labels_across",
+  ),
+  "kd_hint_across": Arm(
+    "the same, and a hint", own=_ACROSS, against="kd_labels_across"
+  ),
 }
 
 DISTILLED = tuple(name for name in ARMS if name.startswith("kd"))
-
-
-def _pair(teacher: str, student: str) -> Config:
-  """A pair of the benchmark of representation distillation (CIFAR-100)."""
-  return Config(
-    arms=(
-      "kd_labels",
-      "kd",
-      "kd_hint",
-      "kd_attention",
-      "kd_similarity",
-      "kd_relations",
-    ),
-    data="cifar100",
-    mean=(0.5071, 0.4867, 0.4408),
-    std=(0.2675, 0.2565, 0.2761),
-    crop=4,
-    flip=True,
-    val_images=1,
-    model=teacher,
-    batch_size=64,
-    # 240 epochs; a tenth after 150, 180 and 210.
-    dense_steps=240 * 50_000 // 64,
-    drops=(150 / 240, 180 / 240, 210 / 240),
-    optimizer="sgd",
-    learning_rate=0.05,
-    weight_decay=5e-4,
-    distil=DistilConfig(teacher_model=teacher, student_model=student, images=0),
-    log_every=500,
-    save_every=5000,
-  )
-
-
-PRESETS = {
-  # Seconds; what the tests run.
-  "tiny": Config(
-    arms=("dense", "pipeline", "random"),
-    widths=(24, 16),
-    train_images=300,
-    val_images=60,
-    dense_steps=40,
-    tune_steps=30,
-    batch_size=50,
-    distil=DistilConfig(teacher=(16,), student=(8,), images=40),
-    latency=False,
-    log_every=20,
-    save_every=0,
-  ),
-  # LeNet-300-100 on MNIST-5k.
-  "small": Config(),
-  # LeNet-5 on all of MNIST's training images but for 5,000.
-  "mnist": Config(
-    model="lenet5",
-    arms=("dense", "deep", "filters"),
-    data="mnist",
-    val_images=5000,
-    dense_steps=11_000,
-    tune_steps=8000,
-    log_every=500,
-    save_every=2000,
-  ),
-  # Network slimming as published: VGG-19, 70 % of the channels go. The penalty
-  # acts in a second training; the paper's acts in the first and only one.
-  "slimming": Config(
-    model="vgg19",
-    arms=("dense", "pipeline"),
-    pipeline="slimming:0.7,penalty=1e-4",
-    data="cifar10",
-    mean=(0.4914, 0.4822, 0.4465),
-    std=(0.2470, 0.2435, 0.2616),
-    crop=4,
-    flip=True,
-    val_images=1,
-    batch_size=64,
-    dense_steps=160 * 50_000 // 64,
-    tune_steps=160 * 50_000 // 64,
-    drops=(0.5, 0.75),
-    optimizer="sgd",
-    learning_rate=0.1,
-    tune_rate=0.1,
-    weight_decay=1e-4,
-    log_every=500,
-    save_every=5000,
-  ),
-  # The benchmark's pairs, as published but for the norms' decay.
-  "wrn40_2_wrn16_2": _pair("wrn_40_2", "wrn_16_2"),
-  "resnet56_resnet20": _pair("resnet56", "resnet20"),
-  "vgg13_vgg8": _pair("vgg13", "vgg8"),
-  # LeNet-5 on MNIST-5k.
-  "lenet5": Config(
-    model="lenet5", arms=("dense", "pipeline", "filters", "random")
-  ),
-}
 
 
 def of_arm(config: Config, arm: str) -> tuple[Config, str]:
@@ -224,10 +214,20 @@ def of_arm(config: Config, arm: str) -> tuple[Config, str]:
     arm: a key of `ARMS`.
 
   Returns:
-    The configuration, with the arm's widths, and the pipeline's text.
+    The configuration with the arm's own fields, and the pipeline's text.
   """
-  own = ARMS[arm]
-  text = config.pipeline if own.pipeline is None else own.pipeline
-  if own.widths:
-    config = dataclasses.replace(config, widths=own.widths)
-  return config, text
+  mine = ARMS[arm]
+  text = config.pipeline if mine.pipeline is None else mine.pipeline
+  return fields.override(config, mine.own), text
+
+
+def kind(arm: str) -> str:
+  """The loss of an arm that learns from a teacher: "kd_hint_across" is kd_hint.
+
+  Args:
+    arm: a name that begins with "kd".
+
+  Returns:
+    The name without what it is put to.
+  """
+  return arm.removesuffix("_across")

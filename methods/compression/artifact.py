@@ -1,8 +1,9 @@
 """A compressed network as bytes, and back, bit for bit.
 
-A file is "KDC1", the length of a header (4 bytes), the header (JSON, deflated)
-and one stream per array, each of whole bytes. The header says how it was coded
-and lists the arrays: path, shape, type, kind and what the kind needs. Kinds:
+A file is "KDC2", the CRC-32 of what comes after it (4 bytes), the length of a
+header (4), the header (JSON, deflated) and one stream per array, each of whole
+bytes. The header says how it was coded and lists the arrays: path, shape, type,
+kind and what the kind needs. Kinds:
 
   raw     numbers as they are
   codes   small integers, all of them
@@ -11,7 +12,7 @@ and lists the arrays: path, shape, type, kind and what the kind needs. Kinds:
 
 Small integers are written in fixed widths or by Huffman's code (`huffman`),
 whichever `code` says; with Huffman each kind is tried and the shorter kept.
-Nothing that is read is executed.
+`reading` reads it.
 """
 
 import json
@@ -23,9 +24,10 @@ import numpy as np
 
 from kd_jax.errors import UsageError
 from kd_jax.methods.compression import huffman, sparse, trees
+from kd_jax.methods.compression.reading import MAGIC, header
+from kd_jax.methods.compression.reading import decode as decode
 
 PyTree = Any
-MAGIC = b"KDC1"
 
 
 class SizeReport(NamedTuple):
@@ -80,20 +82,20 @@ def encode(
   """
   if code not in ("huffman", "fixed", "raw"):
     raise UsageError(f"code is {code!r}; it is huffman, fixed or raw")
-  header, streams, bits = [], [], {}
+  listed, streams, bits = [], [], {}
   nonzero = 0
   for path, leaf in trees.flatten(tree).items():
     array = np.asarray(leaf)
     stream = _write(path, array, code, index_bits)
-    header.append([path, list(array.shape), array.dtype.str, *stream.about])
+    listed.append([path, list(array.shape), array.dtype.str, *stream.about])
     streams.append(stream.content)
     nonzero += _numbers(path, array)
     for what, n in stream.bits.items():
       bits[what] = bits.get(what, 0) + n
-  about = json.dumps([code, index_bits, header], separators=(",", ":"))
+  about = json.dumps([code, index_bits, listed], separators=(",", ":"))
   packed = zlib.compress(about.encode(), 9)
-  size = len(packed).to_bytes(4, "little")
-  content = b"".join([MAGIC, size, packed, *streams])
+  body = b"".join([len(packed).to_bytes(4, "little"), packed, *streams])
+  content = MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
   return content, SizeReport(nonzero, bits, len(content))
 
 
@@ -215,35 +217,6 @@ def _symbols(symbols, code, what, alphabet=None) -> _Stream:
   return _Stream([width, 0], content, {what: len(plain)})
 
 
-def decode(content: bytes) -> PyTree:
-  """Reads a file.
-
-  Args:
-    content: its bytes.
-
-  Returns:
-    The tree that was written, with the same bits.
-
-  Raises:
-    UsageError: if it is not such a file, or damaged.
-  """
-  try:
-    if content[:4] != MAGIC:
-      raise ValueError("it does not begin with KDC1")
-    size = int.from_bytes(content[4:8], "little")
-    _, _, header = json.loads(zlib.decompress(content[8 : 8 + size]))
-    leaves, at = {}, 8 + size
-    for path, shape, dtype, kind, length, *about in header:
-      part = content[at : at + length]
-      if len(part) != length:
-        raise ValueError("it ends early")
-      leaves[path] = _read(part, kind, tuple(shape), np.dtype(dtype), about)
-      at += length
-    return trees.unflatten(leaves)
-  except (ValueError, TypeError, KeyError, IndexError, zlib.error) as error:
-    raise UsageError(f"this is no compressed network: {error}") from error
-
-
 def bits(content: bytes) -> SizeReport:
   """What is in a file; the protocol's last function.
 
@@ -257,39 +230,5 @@ def bits(content: bytes) -> SizeReport:
     UsageError: as `decode`.
   """
   tree = decode(content)
-  size = int.from_bytes(content[4:8], "little")
-  code, index_bits, _ = json.loads(zlib.decompress(content[8 : 8 + size]))
+  (code, index_bits, _), _ = header(content)
   return encode(tree, code, index_bits)[1]
-
-
-def _read(part, kind, shape, dtype, about) -> np.ndarray:
-  n = math.prod(shape)
-  if kind == "raw":
-    return (
-      np.frombuffer(part, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
-    )
-  if kind == "codes":
-    symbols = _unsymbols(part, about, n)
-  else:
-    width, entries, cut, *rest = about
-    gaps = _unsymbols(part[:cut], rest[:2], entries)
-    if kind == "floats":
-      values = np.frombuffer(part[cut:], dtype.newbyteorder("<"))
-      flat = np.zeros(n, dtype)
-      flat[np.cumsum(gaps + 1) - 1] = values
-      return flat.reshape(shape)
-    values = _unsymbols(part[cut:], rest[2:], entries)
-    symbols = sparse.decode(sparse.Sparse(gaps, values, width), n)
-  if dtype.kind == "i":
-    symbols = np.where(symbols % 2, -(symbols + 1) // 2, symbols // 2)
-  return symbols.astype(dtype).reshape(shape)
-
-
-def _unsymbols(part: bytes, about, n) -> np.ndarray:
-  size, coded = about
-  if not coded:
-    bits = np.unpackbits(np.frombuffer(part, np.uint8))
-    return huffman.unfixed(bits, size, n)
-  length = np.frombuffer(part[:size], np.uint8)
-  bits = np.unpackbits(np.frombuffer(part[size:], np.uint8))
-  return huffman.decode(bits, length, n)

@@ -19,6 +19,7 @@ class DistilConfig:
       teacher has all.
     temperature: tau; the papers' is 4.
     weight: a of (1 - a) CE + a KD; the papers' is 0.9.
+    rate: the first learning rate of the students.
     smoothing: of the labels, in the arm that smooths them.
     attention: beta / 2 of the arm "kd_attention"; the papers' is 500.
     similarity: of the arm "kd_similarity"; the paper's is 3000.
@@ -34,6 +35,7 @@ class DistilConfig:
   images: int = 200
   temperature: float = 4.0
   weight: float = 0.9
+  rate: float = 1e-3
   smoothing: float = 0.1
   attention: float = 500.0
   similarity: float = 3000.0
@@ -88,7 +90,7 @@ class Config(experiment.Config):
   flip: bool = False
   batch_size: int = 100
   dense_steps: int = 600
-  tune_steps: int = 500
+  tune_steps: int = 300
   learning_rate: float = 1e-3
   tune_rate: float = 1e-3
   weight_decay: float = 1e-4

@@ -34,6 +34,11 @@ class Tables:
     """The shape of one image."""
     return self.train["image"].shape[1:]
 
+  def few(self, count: int) -> Columns:
+    """The first so many training images, all if 0."""
+    most = count or len(self.train["label"])
+    return {k: v[:most] for k, v in self.train.items()}
+
 
 def load(
   config: Config, data: Mapping[str, Any], say: Callable[[str], None]
@@ -49,7 +54,8 @@ def load(
     The tables; which training images are for validation is drawn by the seed.
 
   Raises:
-    UsageError: for another role, or more images than there are.
+    UsageError: for another role, more images than there are, or test images of
+      another shape.
     DataError: for data that cannot be used.
   """
   if unknown := sorted(set(data) - {"images"}):
@@ -58,6 +64,13 @@ def load(
   train = sources.load(source, "train", say=say)
   classes = int(train["label"].max()) + 1
   test = sources.load(source, "test", classes=classes, say=say)
+  sizes = [t["image"].shape[1:] for t in (train, test)]
+  if sizes[0] != sizes[1]:
+    raise UsageError(
+      "images to learn from are {}, those to test on {}".format(
+        *("x".join(map(str, size)) for size in sizes)
+      )
+    )
   channels = train["image"].shape[-1]
   if len(config.mean) not in (1, channels):
     raise UsageError(

@@ -3,8 +3,7 @@
 Loss: (1 - a) CE(y, z_s) + a tau^2 KL(softmax(z_t / tau) || softmax(z_s / tau)),
 summed over classes and meaned over images; or CE and a term on features. The
 teacher is in evaluation mode. A hint is the last feature map behind a linear
-map (a 1x1 convolution); FitNets' first stage, the lower layers alone, is not
-here.
+map (a 1x1 convolution); FitNets' two stages are in `fitnets`.
 Source: Hinton, Vinyals and Dean 2015, arXiv 1503.02531
 """
 
@@ -18,7 +17,8 @@ from jaxtyping import Array, Float
 
 from kd_jax import backbones, experiment, losses
 from kd_jax.datasets import pipeline as feeding
-from kd_jax.methods.compression import hosts, training
+from kd_jax.errors import UsageError
+from kd_jax.methods.compression import arms, fitnets, hosts, training
 from kd_jax.methods.compression.config import Config
 from kd_jax.methods.compression.data import Tables
 from kd_jax.methods.compression.model import Model
@@ -83,6 +83,7 @@ def teacher_phase(config: Config, found: Tables) -> experiment.Phase:
     The phase, shared by the arms.
   """
   model = teacher_model(config, found)
+  model.shapes()
 
   def init(products, seed):
     del products
@@ -106,7 +107,7 @@ def make_terms(config: Config, arm: str):
 
   Args:
     config: temperature, weights, smoothing.
-    arm: a name that begins with "kd".
+    arm: a name that begins with "kd", without what it is put to.
 
   Returns:
     `terms(outputs, batch, *, axis_name)` and weights by name.
@@ -160,6 +161,26 @@ def make_terms(config: Config, arm: str):
   return terms, {"cross_entropy": 1.0, **more.get(arm, {})}
 
 
+def phases(config: Config, found: Tables, arm: str) -> list[experiment.Phase]:
+  """What an arm trains, the student last.
+
+  Args:
+    config: the configuration.
+    found: the data.
+    arm: its name.
+
+  Returns:
+    Its phases.
+  """
+  if arms.kind(arm) == "kd_fitnet":
+    teacher, student = (
+      teacher_model(config, found),
+      student_model(config, found),
+    )
+    return fitnets.phases(config, teacher, student, found, arm)
+  return [student_phase(config, found, arm)]
+
+
 def student_phase(config: Config, found: Tables, arm: str) -> experiment.Phase:
   """Trains the student on its images; every arm starts alike.
 
@@ -171,12 +192,12 @@ def student_phase(config: Config, found: Tables, arm: str) -> experiment.Phase:
   Returns:
     The phase; its product is as a pipeline's.
   """
+  loss = arms.kind(arm)
   teacher, student = teacher_model(config, found), student_model(config, found)
-  taught = arm not in ("kd_labels", "kd_smooth")
-  most = config.distil.images or len(found.train["label"])
-  few = {k: v[:most] for k, v in found.train.items()}
+  taught = loss not in ("kd_labels", "kd_smooth")
+  few = found.few(config.distil.images)
   size = min(config.batch_size, len(few["label"]))
-  tx = training.optimizer(config, config.learning_rate, config.dense_steps)
+  tx = training.optimizer(config, config.distil.rate, config.dense_steps)
 
   def forward(params, state, batch, key, *, axis_name=None):
     x = training.inputs(config, student, batch, key)
@@ -190,7 +211,8 @@ def student_phase(config: Config, found: Tables, arm: str) -> experiment.Phase:
     of_teacher = teacher.features(state.teacher, x) if taught else None
     hinted = None
     if "hint" in params:
-      hinted = of_student.feature_map @ params["hint"]
+      size = of_teacher.feature_map.shape[1:3]
+      hinted = pooled(of_student.feature_map, size) @ params["hint"]
     return Outputs(of_student, of_teacher, hinted), moved
 
   def init(products, seed):
@@ -198,11 +220,11 @@ def student_phase(config: Config, found: Tables, arm: str) -> experiment.Phase:
     made = student.init(jax.random.fold_in(key, 3))
     params = {"student": made.pop("params")}
     of = {}
-    if arm == "kd_untrained":
+    if loss == "kd_untrained":
       of = teacher.init(jax.random.fold_in(key, 4))
     elif taught:
       of = products["teacher"]["variables"]
-    if arm == "kd_hint":
+    if loss == "kd_hint":
       shape = [
         _channels(m, v)
         for m, v in ((student, {**made, "params": params["student"]}),
@@ -218,7 +240,7 @@ def student_phase(config: Config, found: Tables, arm: str) -> experiment.Phase:
       teacher=jax.tree.map(lambda x: jnp.array(x, copy=True), of),
     )
 
-  terms, weights = make_terms(config, arm)
+  terms, weights = make_terms(config, loss)
   step = stepping.make_train_step(forward, terms, weights, tx)
   return experiment.Phase(
     name="student",
@@ -233,6 +255,30 @@ def student_phase(config: Config, found: Tables, arm: str) -> experiment.Phase:
     },
     batch_size=size,
   )
+
+
+def pooled(
+  x: Float[Array, "b h w c"], size: tuple[int, int]
+) -> Float[Array, "b i j c"]:
+  """Means over equal windows, to a size.
+
+  Args:
+    x: a feature map.
+    size: the height and width to come to.
+
+  Returns:
+    The map.
+
+  Raises:
+    UsageError: if the size does not divide the map's.
+  """
+  (b, h, w, c), (i, j) = x.shape, size
+  if h % i or w % j:
+    raise UsageError(
+      f"kd_hint: a student's map of {h}x{w} has no equal windows for the "
+      f"teacher's {i}x{j}; take another pair of networks"
+    )
+  return x.reshape(b, i, h // i, j, w // j, c).mean((2, 4))
 
 
 def _channels(model, variables) -> int:

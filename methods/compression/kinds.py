@@ -2,10 +2,13 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from kd_jax.errors import UsageError
 from kd_jax.methods.compression import (
+  binary_connect,
   channels,
   factors,
   magnitude,
@@ -13,6 +16,8 @@ from kd_jax.methods.compression import (
   ranges,
   sharing,
   tables,
+  thresholds,
+  trees,
   values,
 )
 from kd_jax.methods.compression.model import Model
@@ -25,7 +30,7 @@ class Kind(NamedTuple):
   Attributes:
     make: `(context, value, options) -> Transform`; None for a code.
     value: the default value; None where there is none to give.
-    options: names it takes, beside "steps".
+    options: names it takes, beside those of `pipeline.TRAINING`.
     trains: whether it trains at all.
     help: a line.
     kind: what may stand after it.
@@ -47,11 +52,13 @@ class Context:
     model: the network.
     order: its kernels' paths, in the order of their calls.
     steps: how long the step trains.
+    convolves: whether its first layer is a convolution.
   """
 
   model: Model
   order: tuple[str, ...]
   steps: int
+  convolves: bool = False
 
   @property
   def last(self) -> str:
@@ -59,17 +66,48 @@ class Context:
     return self.order[-1] + "*"
 
 
+def context(
+  model: Model, params: Any, order: tuple[str, ...], steps: int
+) -> Context:
+  """What steps need to know about a network.
+
+  Args:
+    model: the network.
+    params: its dense parameters, or their shapes.
+    order: as in `Context`.
+    steps: as there.
+
+  Returns:
+    The context.
+  """
+  first = trees.get(params, order[0]) if order else None
+  return Context(model, order, steps, getattr(first, "ndim", 0) == 4)
+
+
+def _whole(name, value, least=1):
+  """A number that must be whole."""
+  if not (math.isfinite(value) and value == int(value) and value >= least):
+    raise UsageError(f"{name} is {value:g}; it is a whole number from {least}")
+  return int(value)
+
+
 def _gradual(context, value, options):
-  n = context.steps
+  n, part = context.steps, options.pop("end", 0.7)
+  if not 0 < part <= 1:
+    raise UsageError(f"gradual: end is {part:g}; it is above 0, at most 1")
   # Begins at once, since the network is trained; a third is for recovery.
-  end = int(options.pop("end", 0.7) * n)
-  every = max(1, end // int(options.pop("events", 14)))
+  end = int(part * n)
+  every = max(1, end // _whole("gradual: events", options.pop("events", 14)))
   options["schedule"] = (0, max(every, end), every)
   return _prune(context, value, options)
 
 
 def _prune(context, value, options):
-  options["gentle"] = {context.last: options.pop("last", 0.5)}
+  # Few weights, and much depends on them.
+  first = options.pop("first", 0.4 if context.convolves else 1.0)
+  gentle = {context.last: options.pop("last", 0.5)}
+  gentle.setdefault(context.order[0] + "*", first)
+  options["gentle"] = gentle
   return magnitude.prune(value, **options)
 
 
@@ -78,18 +116,18 @@ def _random(context, value, options):
 
 
 def _han(context, value, options):
-  n, count = context.steps, int(options.pop("rounds", 3))
+  n, count = context.steps, _whole("han: rounds", options.pop("rounds", 3))
   rounds = [i * n // (count + 1) for i in range(count)]
-  return magnitude.han(value, rounds=rounds, **options)
+  return thresholds.han(value, rounds=rounds, **options)
 
 
 def _integer(context, value, options):
-  return values.integer(int(value), **options)
+  return values.integer(_whole("int", value), **options)
 
 
 def _share(context, value, options):
-  options["conv_bits"] = int(options.pop("conv", value))
-  return sharing.share(int(value), **options)
+  bits = [_whole("share", v) for v in (value, options.pop("conv", value))]
+  return sharing.share(bits[0], conv_bits=bits[1], **options)
 
 
 def _xnor(context, value, options):
@@ -114,11 +152,14 @@ def _table(name):
 
 
 def _filters(context, value, options):
-  options = {k: bool(v) if k != "round_to" else v for k, v in options.items()}
-  return channels.filters(context.model, value, **options)
+  how = {k: bool(v) for k, v in options.items() if k != "round_to"}
+  how["round_to"] = _whole("filters: round_to", options.get("round_to", 1))
+  return channels.filters(context.model, value, **how)
 
 
 def _slimming(context, value, options):
+  for name in ("least", "round_to"):
+    options[name] = _whole(f"slimming: {name}", options.get(name, 1))
   return channels.slimming(context.model, value, **options)
 
 
@@ -126,15 +167,21 @@ def _fresh(context, value, options):
   return protocol.fresh()
 
 
+def _tune(context, value, options):
+  return protocol.tune()
+
+
 def _fold(context, value, options):
   return ranges.folding(context.model)
 
 
 def _eight_bit(context, value, options):
+  if "delay" in options:
+    options["delay"] = _whole("int8full: delay", options["delay"], 0)
   return ranges.eight_bit(**options)
 
 
-_MASKS = ("on", "scope", "last")
+_MASKS = ("on", "scope", "last", "first")
 # Name -> (transform, default value, options, help).
 _STEPS = {
   "filters": (
@@ -151,6 +198,7 @@ _STEPS = {
   ),
   "fold": (_fold, None, (), "norms into the layers before them"),
   "fresh": (_fresh, None, (), "new weights at the same shapes"),
+  "tune": (_tune, None, (), "trained on"),
   "svd": (_low_rank("svd"), 0.25, ("on",), "dense kernels of rank R"),
   "cp": (_low_rank("cp"), 0.5, ("on",), "convolutions of CP rank R"),
   "tucker": (_low_rank("tucker"), 0.5, ("on",), "convolutions by Tucker-2"),
@@ -180,13 +228,13 @@ _STEPS = {
   "xnor": (_xnor, None, (), "one bit, inputs too"),
   "twn": (_floats(values.ternary), None, ("on", "per_filter"), "ternary"),
   "binary": (
-    _floats(values.binary_connect),
+    _floats(binary_connect.binary_connect),
     None,
     ("on",),
     "BinaryConnect, deterministic",
   ),
   "stochastic": (
-    _floats(functools.partial(values.binary_connect, stochastic=True)),
+    _floats(functools.partial(binary_connect.binary_connect, stochastic=True)),
     None,
     ("on",),
     "BinaryConnect, stochastic",
@@ -196,7 +244,7 @@ _STEPS = {
 }
 _CUTS = ("filters", "slimming", "fold")
 _FACTORS = ("svd", "cp", "tucker", "vh")
-_MASKED = ("prune", "gradual", "han", "random", "fresh")
+_MASKED = ("prune", "gradual", "han", "random", "fresh", "tune")
 
 
 def _place(name: str) -> protocol.Kind:

@@ -7,6 +7,7 @@ Speed-up delta = s / s* is measured on this device, compilation aside, at batch
 1 and 128, and of a training step.
 """
 
+import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -19,13 +20,15 @@ import optax
 
 from kd_jax import flops
 from kd_jax.methods.compression import forms, trees
-from kd_jax.methods.compression.model import Model
+from kd_jax.methods.compression.model import Model, compiled
 
 PyTree = Any
 BATCHES = (1, 128)
 SAMPLES = 21
 # Below it a difference in time is called none.
 REAL = 1.05
+# From how many times fewer multiply-adds on a speed-up is expected.
+ON_PAPER = 1.2
 
 
 def rates(before: float, after: float) -> dict[str, float]:
@@ -136,18 +139,26 @@ def speed(model: Model, dense: PyTree, small: PyTree) -> Speed:
     The times.
   """
   dense, small = (jax.device_put(deploy(v)) for v in (dense, small))
-  logits, latency = jax.jit(model.logits), {}
+  logits, latency = compiled(model), {}
   for n in BATCHES:
     x = jax.random.normal(jax.random.key(n), (n, *model.image))
     latency[n] = seconds(lambda: logits(dense, x), lambda: logits(small, x))  # noqa: B023
   train = None
   if all(jnp.issubdtype(v.dtype, jnp.floating) for v in jax.tree.leaves(small)):
     x = jax.random.normal(jax.random.key(0), (max(BATCHES), *model.image))
-    step = _training(model)
+    step = _compiled_training(model)
     train = seconds(lambda: step(dense, x), lambda: step(small, x))
   return Speed(latency, train)
 
 
+def _compiled_training(model):
+  try:
+    return _training(model)
+  except TypeError:  # A user's module with fields that have no hash.
+    return _training.__wrapped__(model)
+
+
+@functools.lru_cache(maxsize=64)
 def _training(model):
   """A gradient step of SGD."""
 
@@ -166,20 +177,23 @@ def _training(model):
   return step
 
 
+FLAGS = ("zeros", "codes", "integers", "slower")
+
+
 def flags(
   macs: tuple[int, int], latency: Mapping[int, float], tree: PyTree
-) -> list[str]:
+) -> dict[str, str]:
   """Where a saving on paper is none on this device.
 
   Args:
     macs: of the dense and of the small network.
-    latency: delta by batch size.
+    latency: delta by batch size; empty if it was not measured.
     tree: the small network's variables, as read.
 
   Returns:
-    Sentences, none if all is as it seems.
+    Sentences by the names in `FLAGS`; none if all is as it seems.
   """
-  found = []
+  found = {}
   names = {
     part
     for path in trees.flatten(tree["params"])
@@ -190,16 +204,23 @@ def flags(
     for path, w in trees.flatten(deploy(tree)["params"]).items()
   )
   if zeros:
-    found.append("zeros are multiplied as any number: delta = 1.0 (simulated)")
-  if "quantized" in names and max(latency.values()) < REAL:
-    found.append("8-bit integers are no faster here: delta = 1.0")
-  if names & {"scaled", "shared", "xnor"} and "quantized" not in names:
-    found.append("few values save space alone: decoded once, delta = 1.0")
-  on_paper = macs[0] / max(1, macs[1])
-  for batch, delta in latency.items():
-    if on_paper > 1.2 and delta < REAL:
-      found.append(
-        f"{on_paper:.1f} times fewer MACs are no speed-up at batch {batch}: "
-        f"delta = {delta:.2f}"
-      )
+    found["zeros"] = (
+      "zeros are multiplied as any number: delta = 1.0 (simulated)"
+    )
+  if names & {"scaled", "shared", "xnor"}:
+    found["codes"] = (
+      "few values save space alone, decoded once: delta = 1.0 (simulated)"
+    )
+  if "quantized" in names and max(latency.values(), default=1.0) < REAL:
+    found["integers"] = (
+      "8-bit integers are no faster here: delta = 1.0 (simulated)"
+    )
+  on_paper, slow = macs[0] / max(1, macs[1]), []
+  if on_paper > ON_PAPER:
+    slow = [f"{d:.2f} at batch {b}" for b, d in latency.items() if d < REAL]
+  if slow:
+    found["slower"] = (
+      f"{on_paper:.1f} times fewer MACs are no speed-up: "
+      f"delta = {', '.join(slow)}"
+    )
   return found

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from kd_jax import augment
+from kd_jax.errors import UsageError
 from kd_jax.methods.compression import dependencies, network, trees
 
 PyTree = Any
@@ -48,6 +49,25 @@ class Model:
     x = jnp.zeros((1, *self.image))
     made = self.module.init(key, x, **self._how(train=False))
     return {k: dict(v) for k, v in made.items()}
+
+  def shapes(self) -> dict[str, PyTree]:
+    """The shapes of new variables.
+
+    Returns:
+      As `init`, of `jax.ShapeDtypeStruct`.
+
+    Raises:
+      UsageError: if the network does not run on such images.
+    """
+    try:
+      return jax.eval_shape(self.init, jax.random.key(0))
+    except Exception as error:  # Whatever a module raises.
+      lines = str(error).splitlines() or [type(error).__name__]
+      size = "x".join(map(str, self.image))
+      raise UsageError(
+        f"the network {type(self.module).__name__} does not run on images of "
+        f"{size} ({lines[0]}); are they too small?"
+      ) from error
 
   def prepare(self, images: Array) -> Float[Array, "b *i"]:
     """Bytes to normalised pixels; floats are taken as they are.
@@ -94,6 +114,23 @@ class Model:
     run = network.run(self.module)
     return run(variables, x, **self._how(train=False))
 
+  def tapped(
+    self, variables: PyTree, x: Float[Array, "b *i"], path: str
+  ) -> Float[Array, "b *n"]:
+    """What goes into a layer, in evaluation mode.
+
+    Args:
+      variables: as in `logits`.
+      x: prepared inputs.
+      path: of the layer's kernel.
+
+    Returns:
+      The layer's input.
+    """
+    found, watch = _tap(path)
+    self.logits(variables, x, watch=watch)
+    return found[0]
+
   def train(
     self,
     variables: PyTree,
@@ -117,6 +154,28 @@ class Model:
     found, moved = self.train_features(variables, x, key, where, axis_name)
     return _logits(found), moved
 
+  def train_tapped(
+    self,
+    variables: PyTree,
+    x: Float[Array, "b *i"],
+    path: str,
+    *how: Any,
+  ) -> tuple[Float[Array, "b *n"], dict[str, PyTree]]:
+    """What goes into a layer in training mode.
+
+    Args:
+      variables: as in `train`.
+      x: prepared inputs.
+      path: of the layer's kernel.
+      *how: `key`, `where` and `axis_name`, as in `train`.
+
+    Returns:
+      The layer's input and the moved collections.
+    """
+    found, watch = _tap(path)
+    _, moved = self.train_features(variables, x, *how, watch=watch)
+    return found[0], moved
+
   def train_features(
     self,
     variables: PyTree,
@@ -124,12 +183,13 @@ class Model:
     key: Array,
     where: Array | None = None,
     axis_name: str | None = None,
+    **how: Any,
   ) -> tuple[Any, dict[str, PyTree]]:
     """What the module returns in training mode; as `train`."""
     module = self.module
     if axis_name is not None and hasattr(module, "axis_name"):
       module = module.clone(axis_name=axis_name)
-    found, moved = network.run(module)(
+    found, moved = network.run(module, **how)(
       variables,
       x,
       mutable=[name for name in variables if name != "params"],
@@ -178,10 +238,28 @@ class Model:
     return {k: v for k, v in known.items() if k in takes and v is not None}
 
 
-@functools.lru_cache(maxsize=64)
 def compiled(model: Model) -> Any:
   """The compiled `model.logits`, one for equal models."""
+  try:
+    return _compiled(model)
+  except TypeError:  # A user's module with fields that have no hash.
+    return jax.jit(model.logits)
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(model):
   return jax.jit(model.logits)
+
+
+def _tap(path):
+  """A list that a layer's input is put into, and who puts it there."""
+  found: list[Array] = []
+
+  def watch(module, x, y):
+    if "/".join((*module.path, "kernel")) == path:
+      found.append(x)
+
+  return found, watch
 
 
 def _logits(found: Any) -> Array:

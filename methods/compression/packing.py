@@ -1,8 +1,8 @@
 """The last phase of an arm: write the file, read it, measure what was read."""
 
 import functools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -52,10 +52,7 @@ def accuracy(
     "accuracy" and "top5".
   """
   variables = jax.device_put(meter.deploy(variables))
-  try:
-    run = compiled(model)
-  except TypeError:  # A user's module with fields that have no hash.
-    run = jax.jit(model.logits)
+  run = compiled(model)
   right = np.zeros(2)
   n = len(columns["label"])
   for begin in range(0, n, EVALUATED):
@@ -68,77 +65,101 @@ def accuracy(
   return {"accuracy": right[0] / n, "top5": right[1] / n}
 
 
-def pack_phase(
-  config: Config,
-  model: Model,
-  reference: Model,
-  scheme: Transform,
-  code: str,
-  found: Tables,
-  arm: str,
-  start: str,
-  origin: str,
-) -> experiment.WholeRun:
-  """The phase; its product is the file, and what images it is of.
+class Job(NamedTuple):
+  """What an arm's last phase packs.
 
-  Args:
-    config: whether latency is measured.
+  Attributes:
+    config: says whether latency is measured.
     model: the arm's network.
     reference: the dense network that it is compared with.
     scheme: what the arm was trained under.
     code: how it is written.
     found: the data.
     arm: the arm's name.
-    start: the key of the last phase.
+    start: the key of the last phase before.
     origin: the key of the phase that trained the arm's own dense network, for
       speed-ups.
+    against: the arm that "gain" is the difference to; "" for none.
+    say: takes lines of news.
+  """
+
+  config: Config
+  model: Model
+  reference: Model
+  scheme: Transform
+  code: str
+  found: Tables
+  arm: str
+  start: str
+  origin: str
+  against: str = ""
+  say: Callable[[str], None] = lambda line: None
+
+
+def pack_phase(job: Job) -> experiment.WholeRun:
+  """The phase; its product is the file, and what images it is of.
+
+  Args:
+    job: what is packed.
 
   Returns:
     A phase on the host. Its metrics: "test_accuracy", "test_top5" and
     "val_accuracy" of the network that was read, "lost" (points of test accuracy
-    against the dense network), "bytes", "bits", "parameters" and "macs", alpha
-    in each of them, the survey's rates of the bytes, and, if asked for, delta.
+    against the dense network), "gain" (over `against`, if that is in the run),
+    "bytes", "bits", "parameters" and "macs", alpha in each of them, the
+    survey's rates of the bytes, if asked for delta, and `meter.FLAGS`.
   """
-  run = functools.partial(
-    _pack, config, model, reference, scheme, code, found, start, origin
-  )
-  return experiment.WholeRun("file", run, arm=arm, host=True)
+  run = functools.partial(_pack, job)
+  return experiment.WholeRun("file", run, arm=job.arm, host=True)
 
 
-def _pack(
-  config,
-  model,
-  reference,
-  scheme,
-  code,
-  found,
-  start,
-  origin,
-  products,
-  data,
-  seed,
-):
+def _pack(job, products, data, seed):
   del data, seed
-  tree = finish(scheme, products[start])
-  content, report = artifact.encode(tree, code)
+  tree = finish(job.scheme, products[job.start])
+  content, report = artifact.encode(tree, job.code)
   back = artifact.decode(content)
   check_same(tree, back)
   dense = jax.device_get(products["train"]["variables"])
-  values = sizes(reference, dense, model, back, len(content), report)
-  for name in ("test", "val"):
-    for k, v in accuracy(model, back, getattr(found, name)).items():
-      values[f"{name}_{k}"] = float(v)
-  plain = accuracy(reference, dense, found.test)["accuracy"]
-  values["lost"] = float(plain - values["test_accuracy"])
-  if config.latency and start != origin:
-    own = jax.device_get(products[origin]["variables"])
-    values |= times(model, own, back)
+  values = sizes(job.reference, dense, job.model, back, len(content), report)
+  values |= _accuracies(job, dense, back, products)
+  own = jax.device_get(products[job.origin]["variables"])
+  if job.config.latency and job.start != job.origin:
+    values |= times(job.model, own, back)
+  values |= _flags(job, own, back, values)
   product = {
     "artifact": np.frombuffer(content, np.uint8),
-    "image": np.array(found.image, np.int32),
-    "classes": np.array([found.classes], np.int32),
+    "image": np.array(job.found.image, np.int32),
+    "classes": np.array([job.found.classes], np.int32),
+    "accuracy": np.array([values["test_accuracy"]]),
   }
   return product, values
+
+
+def _accuracies(job, dense, back, products):
+  values = {}
+  for name in ("test", "val"):
+    found = accuracy(job.model, back, getattr(job.found, name))
+    values |= {f"{name}_{k}": float(v) for k, v in found.items()}
+  plain = accuracy(job.reference, dense, job.found.test)["accuracy"]
+  values["lost"] = float(plain - values["test_accuracy"])
+  if other := products.get(f"{job.against}.file"):
+    values["gain"] = values["test_accuracy"] - float(other["accuracy"][0])
+  return values
+
+
+def _flags(job, own, back, values):
+  """1 for each flag that is up, and lines about them."""
+  macs = (meter.multiply_adds(job.model, own), int(values["macs"]))
+  deltas = {
+    b: values[f"delta_batch_{b}"]
+    for b in meter.BATCHES
+    if f"delta_batch_{b}" in values
+  }
+  found = meter.flags(macs, deltas, back)
+  for sentence in found.values():
+    job.say(f"{job.arm}: {sentence}")
+  up = {f"flag_{name}": float(name in found) for name in meter.FLAGS}
+  return {**up, "simulated": max(up.values())}
 
 
 def check_same(tree: PyTree, back: PyTree) -> None:

@@ -1,11 +1,13 @@
 """A pipeline as text: "slimming:0.5 | int8 | huffman".
 
 Steps are separated by "|", a step is NAME, NAME:VALUE or NAME:VALUE,KEY=VALUE.
-Every step that trains takes `steps=N`, and most take `on=PATTERN`, a shell
-pattern of the kernels' paths. The steps are in `kinds`.
+Every step that trains takes `steps=N` (or `times=X`, a multiple of the field
+tune_steps) and `rate=R`, and most take `on=PATTERN`, a shell pattern of the
+kernels' paths. The steps are in `kinds`.
 """
 
 import difflib
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -31,6 +33,8 @@ class Step(NamedTuple):
   text: str
 
 
+# What every step that trains takes.
+TRAINING = ("steps", "times", "rate")
 # Options that are words: the others are numbers.
 _WORDS = ("scope", "start", "on")
 
@@ -73,17 +77,31 @@ def _step(text: str) -> Step:
   found = {}
   for option in options:
     key, equals, word = option.partition("=")
-    known = (*kind.options, "steps") if kind.make else ()
+    known = (*kind.options, *(TRAINING if kind.trains else ()))
     if not equals or key not in known:
       raise UsageError(
         f"pipeline: {name} takes no {key!r}; it takes "
         f"{', '.join(known) or 'nothing'}"
       )
     found[key] = word if key in _WORDS else _number(word, text)
+  _check_training(found, text)
   if value and kind.value is None:
     raise UsageError(f"pipeline: {name} takes no value; {text!r} has one")
   number = _number(value, text) if value else kind.value
   return Step(name, number, found, text)
+
+
+def _check_training(options, text):
+  """Refuses lengths and rates that are none."""
+  steps, times = options.get("steps", 0), options.get("times", 1)
+  if not (isinstance(steps, int) and 0 <= steps < 2**31):
+    raise UsageError(f"pipeline: steps of {text!r} is a whole number from 0 on")
+  if not 0 < times < 1e6 or ("steps" in options and "times" in options):
+    raise UsageError(
+      f"pipeline: times of {text!r} is above 0, in the place of steps"
+    )
+  if not 0 < options.get("rate", 1) < math.inf:
+    raise UsageError(f"pipeline: rate of {text!r} is above 0 and finite")
 
 
 def _number(word: str, text: str) -> float | int:
@@ -107,7 +125,7 @@ def build(step: Step, context: Context) -> Transform:
   Raises:
     UsageError: for numbers out of range.
   """
-  options = {k: v for k, v in step.options.items() if k != "steps"}
+  options = {k: v for k, v in step.options.items() if k not in TRAINING}
   if "on" in options:
     options["include"] = options.pop("on")
   value = step.value

@@ -240,6 +240,15 @@ def frozen(transform: Transform) -> Transform:
   return dataclasses.replace(transform, update=_keep, regularise=_plain)
 
 
+def tune() -> Transform:
+  """Trains on, and changes nothing.
+
+  Returns:
+    The transform.
+  """
+  return Transform("tune", "mask", lambda key, params: (params, {}))
+
+
 def fresh() -> Transform:
   """New weights at the shapes that are there: training from scratch.
 

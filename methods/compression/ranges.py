@@ -66,7 +66,12 @@ def eight_bit(*, delay: int = 50, include: trees.Patterns = "*") -> Transform:
   Returns:
     The transform. The network it is applied with must carry the collection
     "ranges"; after `finalize`, `attach` puts them beside the kernels.
+
+  Raises:
+    UsageError: for a delay below 0; in `init`, where nothing matches.
   """
+  if not delay >= 0:
+    raise UsageError(f"int8full: delay is {delay}; it is at least 0")
 
   def project(params, state, step=0):
     del state, step
@@ -92,6 +97,8 @@ def eight_bit(*, delay: int = 50, include: trees.Patterns = "*") -> Transform:
 
   def init(key, params):
     del key
+    if not trees.kernels(params, include):
+      raise UsageError(f"int8full: no kernel's path matches {include!r}")
     return params, {}
 
   return Transform("int8full", "values", init, project, finalize=finalize)

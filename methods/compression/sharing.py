@@ -163,8 +163,11 @@ def share(
     its state the codes.
 
   Raises:
-    UsageError: for bits outside 1 to 8.
+    UsageError: for bits outside 1 to 8, or another start; in `init`, where
+      nothing matches.
   """
+  if start not in ("linear", "density"):
+    raise UsageError(f"share: start is {start!r}; it is linear or density")
   for b in (bits, conv_bits):
     if not 1 <= b <= 8:
       raise UsageError(f"share:{b}: a code has 1 to 8 bits")
@@ -172,7 +175,10 @@ def share(
   def init(key, params):
     del key
     codes, new = {}, {}
-    for path, w in trees.kernels(params, include).items():
+    found = trees.kernels(params, include)
+    if not found:
+      raise UsageError(f"share: no kernel's path matches {include!r}")
+    for path, w in found.items():
       k = 2 ** (conv_bits if w.ndim == 4 else bits) - 1
       centroids, code = kmeans(w.ravel(), k, start=start)
       new[path] = {"shared": {"centroids": centroids}}

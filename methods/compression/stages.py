@@ -16,7 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import experiment
-from kd_jax.methods.compression import kinds, pipeline, protocol, trees
+from kd_jax.errors import UsageError
+from kd_jax.methods.compression import (
+  kinds,
+  pipeline,
+  protocol,
+  ranges,
+  trees,
+)
 from kd_jax.methods.compression.config import Config
 from kd_jax.methods.compression.data import Tables
 from kd_jax.methods.compression.model import Model
@@ -47,20 +54,25 @@ def arm_phases(
   Returns:
     The phases, the scheme that is left (the shapes are cut by then), and the
     key of the last phase.
+
+  Raises:
+    UsageError: for a step that this network has nothing for.
   """
-  shapes = jax.eval_shape(model.init, jax.random.key(0))
-  order = model.order(shapes)
+  shapes = model.shapes()
+  order, params = model.order(shapes), shapes["params"]
   made: list[Any] = []
   done: list[Transform] = []
   for place, written in enumerate(steps):
     kind = kinds.KINDS[written.name]
     if kind.make is None:
       break
-    length = int(written.options.get("steps", config.tune_steps))
-    length = length if kind.trains else 0
-    new = pipeline.build(written, kinds.Context(model, order, max(1, length)))
+    length = _length(config, written) if kind.trains else 0
+    context = kinds.context(model, shapes["params"], order, max(1, length))
+    new = pipeline.build(written, context)
+    params = _try(new, model, shapes, params)
     name = f"{place}_{written.name}"
-    how = {"arm": arm, "rate": config.tune_rate, "steps": length}
+    rate = float(written.options.get("rate", config.tune_rate))
+    how = {"arm": arm, "rate": rate, "steps": length}
     if new.kind == "shape":
       for phase in _shape_phases(config, model, new, found, name, start, how):
         made.append(phase)
@@ -77,6 +89,25 @@ def arm_phases(
     done.append(new)
     start = made[-1].key
   return made, protocol.chain(*done), start
+
+
+def _try(new, model, shapes, params):
+  """The shapes after a step; refuses now what it would refuse hours later.
+
+  A cut is not made here, so that what follows it is tried at the old shapes.
+  """
+  if new.name == "fold" and not ranges.foldable(model, shapes):
+    raise UsageError("fold: no norm follows a layer of this network directly")
+  if new.kind == "shape":
+    jax.eval_shape(lambda p: new.regularise(p, p, {}), params)
+    return params
+  return jax.eval_shape(lambda p: new.init(jax.random.key(0), p)[0], params)
+
+
+def _length(config, written):
+  """How long a step of a pipeline trains."""
+  times = written.options.get("times", 1)
+  return written.options.get("steps", max(1, round(times * config.tune_steps)))
 
 
 def _untrained(begin):

@@ -78,8 +78,6 @@ def phases(
     UsageError: for fields, data or pipelines that do not fit together.
   """
   for arm in config.arms:
-    if ARMS[arm].widths and config.model != "lenet_300_100":
-      raise UsageError(f"the arm {arm} is of lenet_300_100, not {config.model}")
     pipeline.parse(of_arm(config, arm)[1])
   found = tables.load(config, data, say)
   reference = make_model(config, found)
@@ -91,7 +89,7 @@ def phases(
   if any(arm in DISTILLED for arm in config.arms):
     made.append(distilling.teacher_phase(config, found))
   for arm in config.arms:
-    made += arm_phases(config, reference, found, arm)
+    made += arm_phases(config, reference, found, arm, say)
   return made
 
 
@@ -160,7 +158,11 @@ def dense_phase(
 
 
 def arm_phases(
-  config: Config, reference: Model, found: tables.Tables, arm: str
+  config: Config,
+  reference: Model,
+  found: tables.Tables,
+  arm: str,
+  say: Callable[[str], None] = lambda line: None,
 ) -> Phases:
   """One arm's phases.
 
@@ -169,6 +171,7 @@ def arm_phases(
     reference: the dense network.
     found: the data.
     arm: its name.
+    say: takes lines of news.
 
   Returns:
     The phases, the file last.
@@ -176,20 +179,29 @@ def arm_phases(
   own, text = of_arm(config, arm)
   steps, model, made, start = pipeline.parse(text), reference, [], "train"
   if arm in DISTILLED:
-    model = distilling.student_model(config, found)
-    made = [distilling.student_phase(config, found, arm)]
+    model = distilling.student_model(own, found)
+    made = distilling.phases(own, found, arm)
     start = made[-1].key
-  elif ARMS[arm].widths:
+  elif own != config:
     model = make_model(own, found)
     made = [dense_phase(own, model, found, arm)]
     start = made[-1].key
   origin = start
   more, scheme, start = stages.arm_phases(own, model, steps, found, arm, start)
-  code = pipeline.code(steps)
-  file = packing.pack_phase(
-    own, model, reference, scheme, code, found, arm, start, origin
+  job = packing.Job(
+    own,
+    model,
+    reference,
+    scheme,
+    pipeline.code(steps),
+    found,
+    arm,
+    start,
+    origin,
+    ARMS[arm].against,
+    say,
   )
-  return [*made, *more, file]
+  return [*made, *more, packing.pack_phase(job)]
 
 
 def apply(

@@ -16,6 +16,7 @@ _RANGES = (
   ("tune_steps", 1, _MOST),
   ("learning_rate", 1e-12, math.inf),
   ("tune_rate", 1e-12, math.inf),
+  ("distil.rate", 1e-12, math.inf),
   ("weight_decay", 0.0, math.inf),
   ("crop", 0, 2**10),
   ("distil.images", 0, _MOST),
@@ -28,7 +29,7 @@ _RANGES = (
   ("distil.smoothing", 0.0, 0.999),
 )
 # Networks whose widths are a field.
-_WIDE = ("lenet_300_100", "lenet5", "small_cnn", "xnor_cnn")
+_WIDE = ("lenet_300_100", "lenet5", "small_cnn", "xnor_cnn", "cnn", "cnn_norms")
 
 
 def check_fields(config: Any) -> None:

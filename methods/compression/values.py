@@ -1,17 +1,15 @@
 """Scheme (a): few values per weight, by straight-through training.
 
-Sources: Jacob et al. 2018 (arXiv 1712.05877), integers; Courbariaux et al. 2015
-(BinaryConnect, arXiv 1511.00363); Rastegari et al. 2016 (BWN and XNOR, arXiv
-1603.05279); Li and Liu 2016 (TWN, arXiv 1605.04711). sign(0) is +1.
+Sources: Jacob et al. 2018 (arXiv 1712.05877), integers; Rastegari et al. 2016
+(BWN and XNOR, arXiv 1603.05279); Li and Liu 2016 (TWN, arXiv 1605.04711).
+sign(0) is +1. BinaryConnect has latent weights of its own: `binary_connect`.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from kd_jax.errors import UsageError
 from kd_jax.methods.compression import integers, trees
@@ -84,26 +82,7 @@ def ternary_parts(
   return jnp.where(big, sign(w), 0.0), jnp.broadcast_to(alpha, w.shape[-1:])
 
 
-def glorot(shape: tuple[int, ...]) -> float:
-  """H = sqrt(1.5 / (fan_in + fan_out)), BinaryConnect's magnitude."""
-  window = int(np.prod(shape[:-2], dtype=int))
-  return float(np.sqrt(1.5 / (window * (shape[-2] + shape[-1]))))
-
-
-def hard_sigmoid(x: Float[Array, "..."]) -> Float[Array, "..."]:
-  """clip((x + 1) / 2, 0, 1): the chance of +1."""
-  return jnp.clip((x + 1) / 2, 0.0, 1.0)
-
-
-def stochastic_sign(
-  key: Key[Array, ""], w: Float[Array, "..."], high: float
-) -> Float[Array, "..."]:
-  """+-H, +H with the chance hard_sigmoid(w / H)."""
-  plus = jax.random.uniform(key, w.shape) < hard_sigmoid(w / high)
-  return jnp.where(plus, high, -high).astype(w.dtype)
-
-
-def _scaled(name, quantise, parts, include, exclude, **more) -> Transform:
+def scaled(name, quantise, parts, include, exclude, **more) -> Transform:
   """A transform that shows the network other values than it trains.
 
   Args:
@@ -170,7 +149,7 @@ def integer(
   def quantise(path, w, state, step):
     return integers.fake_weights(w, bits)
 
-  return _scaled(f"int{bits}", quantise, parts, include, exclude)
+  return scaled(f"int{bits}", quantise, parts, include, exclude)
 
 
 def bwn(
@@ -185,7 +164,7 @@ def bwn(
     alpha = jnp.abs(w).mean(_axes(w))
     return {"q": sign(w).astype(jnp.int8), "scale": alpha}
 
-  return _scaled("bwn", quantise, parts, include, exclude)
+  return scaled("bwn", quantise, parts, include, exclude)
 
 
 def xnor(*, first: str, exclude: trees.Patterns = ("*head*",)) -> Transform:
@@ -210,7 +189,7 @@ def xnor(*, first: str, exclude: trees.Patterns = ("*head*",)) -> Transform:
   def quantise(path, w, state, step):
     return {"xnor": {"latent": w}}
 
-  return _scaled("xnor", quantise, parts, "*", exclude, form="xnor")
+  return scaled("xnor", quantise, parts, "*", exclude, form="xnor")
 
 
 def ternary(
@@ -238,73 +217,4 @@ def ternary(
     t, alpha = ternary_parts(w, per_filter)
     return {"q": t.astype(jnp.int8), "scale": alpha}
 
-  return _scaled("twn", quantise, parts, include, exclude)
-
-
-def binary_connect(
-  *,
-  stochastic: bool = False,
-  include: trees.Patterns = "*",
-  exclude: trees.Patterns = ("*head*",),
-) -> Transform:
-  """+-H with Glorot's H; latent weights are clipped to [-H, H].
-
-  Deterministic networks are tested with their signs, stochastic ones with the
-  latent weights: those save nothing, and are left as they are.
-
-  Args:
-    stochastic: draws signs anew at each step, +H with hard_sigmoid(w / H).
-    include: patterns of the kernels' paths.
-    exclude: patterns of what stays float.
-
-  Returns:
-    The transform; its optimizer should scale a layer's rate by 1 / H
-    (`rates`).
-  """
-
-  def init(key, params, found):
-    return {"key": jax.random.key_data(key)} if stochastic else {}
-
-  def quantise(path, w, state, step):
-    high = glorot(w.shape)
-    if not stochastic:
-      return straight_through(w, high * sign(w))
-    key = jax.random.wrap_key_data(state["key"])
-    key = jax.random.fold_in(jax.random.fold_in(key, step), _hash(path))
-    return straight_through(w, stochastic_sign(key, w, high))
-
-  def constrain(params, state, step=0):
-    found = trees.kernels(params, include, exclude)
-    return trees.replace(
-      params,
-      {
-        p: jnp.clip(w, -glorot(w.shape), glorot(w.shape))
-        for p, w in found.items()
-      },
-    )
-
-  def parts(w, state):
-    scale = jnp.full(w.shape[-1:], glorot(w.shape), w.dtype)
-    return {"q": sign(w).astype(jnp.int8), "scale": scale}
-
-  name = "stochastic_binary" if stochastic else "binary"
-  how: dict[str, Any] = {"init": init, "constrain": constrain}
-  made = _scaled(name, quantise, parts, include, exclude, **how)
-  if not stochastic:
-    return made
-  return Transform(name, "values", made.init, made.project, constrain=constrain)
-
-
-def rates(params: PyTree) -> Callable[[PyTree], PyTree]:
-  """Multiplies a binary layer's updates by 1 / H, as BinaryConnect does."""
-  factors = {p: 1 / glorot(w.shape) for p, w in trees.kernels(params).items()}
-
-  def scale(updates: Mapping[str, Any]) -> PyTree:
-    new = {p: f * trees.get(updates, p) for p, f in factors.items()}
-    return trees.replace(updates, new)
-
-  return scale
-
-
-def _hash(path: str) -> int:
-  return sum((i + 1) * ord(c) for i, c in enumerate(path)) % 2**31
+  return scaled("twn", quantise, parts, include, exclude)

@@ -1,5 +1,6 @@
 """Downloads from a server on this machine: broken off, resumed, changed."""
 
+import dataclasses
 import errno
 import hashlib
 import http.server
@@ -122,6 +123,18 @@ def test_a_later_call_goes_on(server, tmp_path):
   assert path.read_bytes() == _CONTENT
   assert server.asked == ["bytes=300000-"]
   assert [p.name for p in tmp_path.iterdir()] == ["data.bin"]
+
+
+def test_a_size_that_is_not_stated(server, tmp_path):
+  """What broke off begins anew, and the digest says whether it is whole."""
+  server.cut = [300_000]
+  remote = dataclasses.replace(_remote(server, kind="md5"), size=0)
+  path = downloads.fetch(remote, tmp_path, say=_hush)
+  assert path.read_bytes() == _CONTENT
+  assert server.asked == [None, None]
+  other = dataclasses.replace(remote, digest="0" * 32, name="other.bin")
+  with pytest.raises(DataError, match=r"has md5 .* expected 000"):
+    downloads.fetch(other, tmp_path, say=_hush)
 
 
 def test_another_version_starts_anew(server, tmp_path):

@@ -30,6 +30,7 @@ _C = {f"{c}_{s}": 1 for c in CORRUPTIONS for s in range(1, 6)}
 SIZES = {
   "mnist": ({"train": 20, "test": 10}, (28, 28, 1)),
   "fashion_mnist": ({"train": 20, "test": 10}, (28, 28, 1)),
+  "mnist_rotated": ({"train": 6, "test": 4}, (28, 28, 1)),
   "cifar10": ({"train": 20, "test": 10}, (32, 32, 3)),
   "cifar100": ({"train": 20, "test": 10}, (32, 32, 3)),
   "svhn_cropped": ({"train": 12, "test": 10, "extra": 11}, (32, 32, 3)),
@@ -72,6 +73,7 @@ def files(name):
   make = {
     "mnist": _idx,
     "fashion_mnist": _idx,
+    "mnist_rotated": _rotated,
     "cifar10": _cifar10,
     "cifar100": _cifar100,
     "svhn_cropped": _svhn,
@@ -93,6 +95,21 @@ def _idx(name):
       packed = gzip.compress(head + array.tobytes(), mtime=0)
       out[f"{part}-{kind}-ubyte.gz"] = packed
   return out
+
+
+def _rotated(name):
+  """Intensities as text, those between two bytes' among them."""
+  out = {}
+  for split, part in (("train", "train_valid"), ("test", "test")):
+    data = content(name, split)
+    lines = [
+      " ".join([*(f"{(v + 0.2) / 255.5:.6f}" for v in image.ravel()),
+                f"{label:.6f}"])
+      for image, label in zip(data["image"], data["label"], strict=True)
+    ]  # fmt: skip
+    text = "".join(f"   {line}\n" for line in lines)
+    out[f"mnist_all_rotation_normalized_float_{part}.amat"] = text.encode()
+  return {"mnist_rotation_new.zip": zipped(out)}
 
 
 def _batch(data, keys):

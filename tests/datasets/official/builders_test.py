@@ -22,6 +22,7 @@ _SHARED = ("mnist", "fashion_mnist", "cifar10", "cifar100", "svhn_cropped")
 _OFFICIAL = {
   "mnist": {"train": 60_000, "test": 10_000},
   "fashion_mnist": {"train": 60_000, "test": 10_000},
+  "mnist_rotated": {"train": 12_000, "test": 50_000},
   "cifar10": {"train": 50_000, "test": 10_000},
   "cifar100": {"train": 50_000, "test": 10_000},
   "svhn_cropped": {"train": 73_257, "test": 26_032, "extra": 531_131},
@@ -245,6 +246,7 @@ def _pickled(body):
 _MNIST = "train-images-idx3-ubyte.gz"
 _LABELS = "train-labels-idx1-ubyte.gz"
 _C10 = "cifar-10-binary.tar.gz"
+_ROTATED = "mnist_rotation_new.zip"
 _VAL = "Imagenet32_val_npz.zip"
 _TINY = "tiny-imagenet-200.zip"
 _CINIC = "CINIC-10.tar.gz"
@@ -268,6 +270,31 @@ _C = "CIFAR-10-C.tar"
       _LABELS,
       _inside_gzip(lambda c: c[:-1] + b"\x0b"),
       "is 11, expect",
+    ),
+    ("mnist_rotated", _ROTATED, _cut, f"cannot read .*{_ROTATED}: "),
+    (
+      "mnist_rotated",
+      _ROTATED,
+      _in_zip("test.amat", _gone),
+      "has no mnist_all_rotation_normalized_float_test.amat",
+    ),
+    (
+      "mnist_rotated",
+      _ROTATED,
+      _in_zip("valid.amat", lambda c: c.replace(b" 0.", b" nan", 1)),
+      "train_valid.amat in .*, line 1: expected 784 intensities",
+    ),
+    (
+      "mnist_rotated",
+      _ROTATED,
+      _in_zip("valid.amat", lambda c: c[:-11] + b"\n"),
+      "line 6: expected 784 intensities from 0 to 1 and a label",
+    ),
+    (
+      "mnist_rotated",
+      _ROTATED,
+      _in_zip("valid.amat", lambda c: c[:-9] + b"2.5\n"),
+      "line 6: the label is 2.5, expected 0 to 9",
     ),
     ("cifar10", _C10, _cut, f"cannot read .*{_C10}: "),
     (

@@ -8,7 +8,13 @@ import pytest
 
 from kd_jax import backbones
 from kd_jax.errors import UsageError
-from kd_jax.methods.compression import channels, dependencies, hosts, trees
+from kd_jax.methods.compression import (
+  channels,
+  dependencies,
+  hosts,
+  residual,
+  trees,
+)
 from kd_jax.methods.compression.model import Model
 
 KEY = jax.random.key(0)
@@ -169,7 +175,7 @@ def test_half_of_the_channels_is_three_quarters_of_the_weights():
 
 def test_channels_that_a_sum_ties_share_one_set():
   """Options A's shortcuts: zeros stand beside what goes on."""
-  model = Model(hosts.CifarResNet(3, 8), (8, 8, 3))
+  model = Model(residual.CifarResNet(3, 8), (8, 8, 3))
   variables = filled(model)
   whole, _ = channels.filters(model, 0.5).rebuild(variables)
   assert whole["params"]["conv"]["kernel"].shape[-1] == 16

@@ -1,9 +1,17 @@
+import zlib
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from kd_jax.errors import UsageError
-from kd_jax.methods.compression import artifact, huffman, sparse, trees
+from kd_jax.methods.compression import (
+  artifact,
+  huffman,
+  reading,
+  sparse,
+  trees,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -134,7 +142,7 @@ def test_a_file_comes_back_bit_for_bit(code, density):
   assert report.bytes == len(content)
   assert artifact.bits(content) == report
   # Bits and bytes differ by the header and by each stream's last byte.
-  header = 8 + int.from_bytes(content[4:8], "little")
+  header = 12 + int.from_bytes(content[8:12], "little")
   rest = 8 * (report.bytes - header) - report.total_bits
   assert 0 <= rest < 8 * 2 * len(a)
 
@@ -174,6 +182,31 @@ def test_a_damaged_file_is_refused_in_a_line(cut):
   content, _ = artifact.encode(tree())
   with pytest.raises(UsageError, match="no compressed network"):
     artifact.decode(content[:cut])
+
+
+def test_a_file_with_a_byte_changed_or_added_is_refused():
+  content, _ = artifact.encode(tree())
+  for place in range(0, len(content), 97):
+    changed = bytearray(content)
+    changed[place] ^= 4
+    with pytest.raises(UsageError, match="no compressed network"):
+      artifact.decode(bytes(changed))
+  with pytest.raises(UsageError, match="check sum"):
+    artifact.decode(content + b"\0")
+
+
+@pytest.mark.parametrize("header", [b"", b"[]", b'["huffman",null,[["a"]]]'])
+def test_a_file_with_another_header_is_refused(header):
+  """Of a right check sum: a program wrote it wrong."""
+  packed = zlib.compress(header)
+  body = len(packed).to_bytes(4, "little") + packed
+  content = reading.MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
+  with pytest.raises(UsageError, match="no compressed network"):
+    artifact.decode(content)
+  body += b"more"
+  content = reading.MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
+  with pytest.raises(UsageError, match="no compressed network"):
+    artifact.decode(content)
 
 
 def test_what_is_written_may_come_from_a_device():

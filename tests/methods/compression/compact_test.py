@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd_jax.methods.compression import compact, hosts
+from kd_jax.methods.compression import compact, groups, hosts
 from kd_jax.methods.compression.model import Model
 
 RNG = np.random.default_rng(0)
@@ -50,9 +50,9 @@ def test_doubly_convolutional_filters_are_all_crops():
 @pytest.mark.parametrize("group", ["p4", "p4m"])
 def test_a_turned_image_turns_the_maps_and_shifts_the_group(group):
   """f(g x) = g f(x), through two layers, for every element."""
-  g = compact.symmetry(group)
-  lift = compact.GroupConv(3, group=group)
-  conv = compact.GroupConv(2, group=group)
+  g = groups.symmetry(group)
+  lift = groups.GroupConv(3, group=group)
+  conv = groups.GroupConv(2, group=group)
   x = normal(2, 5, 5, 2)
   first = lift.init(KEY, x)
   y = lift.apply(first, x)
@@ -77,10 +77,10 @@ def test_a_turned_image_turns_the_maps_and_shifts_the_group(group):
 
 
 def test_the_groups_table():
-  table = compact.symmetry("p4").before
+  table = groups.symmetry("p4").before
   want = (np.arange(4)[None] - np.arange(4)[:, None]) % 4
   np.testing.assert_array_equal(table, want)
-  for row in compact.symmetry("p4m").before:
+  for row in groups.symmetry("p4m").before:
     assert sorted(row) == list(range(8))
 
 

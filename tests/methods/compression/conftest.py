@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kd_jax import fields
-from kd_jax.methods.compression import arms
+from kd_jax.methods.compression import presets
 
 
 def draw(n, seed):
@@ -27,7 +27,7 @@ def images():
 def config():
   """A configuration for them."""
   return fields.override(
-    arms.PRESETS["tiny"],
+    presets.PRESETS["tiny"],
     {
       "widths": (10, 8),
       "train_images": 60,

@@ -5,7 +5,12 @@ import optax
 import pytest
 
 from kd_jax.errors import UsageError
-from kd_jax.methods.compression import magnitude, protocol, trees
+from kd_jax.methods.compression import (
+  magnitude,
+  protocol,
+  thresholds,
+  trees,
+)
 
 KEY = jax.random.key(0)
 
@@ -132,7 +137,7 @@ def test_without_the_constraint_momentum_revives_weights():
 
 def test_han_thresholds_the_dense_layers_spread_in_rounds():
   p = params()
-  scheme = magnitude.han({"head*": 0.4, "*": 1.0}, rounds=(0, 2))
+  scheme = thresholds.han({"head*": 0.4, "*": 1.0}, rounds=(0, 2))
   _, state = scheme.init(KEY, p)
   w = np.asarray(p["a"]["kernel"])
   first = np.abs(w) > 0.5 * w.std()
@@ -152,7 +157,7 @@ def test_han_thresholds_the_dense_layers_spread_in_rounds():
 
 
 def test_dropout_of_a_pruned_layer():
-  assert magnitude.dropout_rate(0.5, 100, 25) == 0.25
+  assert thresholds.dropout_rate(0.5, 100, 25) == 0.25
 
 
 @pytest.mark.parametrize(
@@ -160,7 +165,7 @@ def test_dropout_of_a_pruned_layer():
   [
     (lambda: magnitude.prune(1.0), "below 1"),
     (lambda: magnitude.prune(0.5, scope="layer"), "local or global"),
-    (lambda: magnitude.han(0.0), "above 0"),
+    (lambda: thresholds.han(0.0), "above 0"),
     (lambda: magnitude.prune(0.5, include="c/*").init(KEY, params()), "match"),
   ],
 )

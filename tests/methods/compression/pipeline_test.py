@@ -12,6 +12,7 @@ from kd_jax.methods.compression import (
   kinds,
   magnitude,
   pipeline,
+  presets,
   protocol,
   sharing,
   values,
@@ -53,6 +54,12 @@ def test_a_pipeline_is_read():
     ("prune:0.5,scop=global", "takes no 'scop'"),
     ("bwn:3", "takes no value"),
     ("huffman,steps=3", "takes nothing"),
+    ("fold,steps=3", "takes nothing"),
+    ("prune:0.9,steps=-4", "whole number from 0"),
+    ("prune:0.9,steps=1.5", "whole number from 0"),
+    ("tune,times=0", "times of 'tune,times=0' is above 0"),
+    ("tune,steps=3,times=2", "in the place of steps"),
+    ("tune,rate=nan", "rate of"),
   ],
 )
 def test_what_is_illegal_is_named(text, words):
@@ -60,9 +67,31 @@ def test_what_is_illegal_is_named(text, words):
     pipeline.parse(text)
 
 
+@pytest.mark.parametrize(
+  ("text", "words"),
+  [
+    ("prune:1.0", "below 1"),
+    ("prune:0.9,last=3", "below 1"),
+    ("prune:0.9,scope=galaxy", "local or global"),
+    ("gradual:0.9,end=2", "at most 1"),
+    ("gradual:0.9,events=0", "events is 0; it is a whole number from 1"),
+    ("han:1,rounds=0", "rounds is 0"),
+    ("share:2.5", "share is 2.5; it is a whole number"),
+    ("share:5,start=x", "linear or density"),
+    ("int8full,delay=-1", "delay is -1"),
+    ("slimming:0.5,least=0", "least is 0"),
+    ("filters:0.5,round_to=1.5", "round_to is 1.5"),
+  ],
+)
+def test_numbers_out_of_range_are_refused_before_training(text, words):
+  (step,) = pipeline.parse(text)
+  with pytest.raises(UsageError, match=words):
+    pipeline.build(step, kinds.Context(MODEL, ORDER, 30))
+
+
 def test_every_arms_pipeline_is_legal_and_builds():
   for name in arms.ARMS:
-    text = arms.of_arm(arms.PRESETS["tiny"], name)[1]
+    text = arms.of_arm(presets.PRESETS["tiny"], name)[1]
     for step in pipeline.parse(text):
       if kinds.KINDS[step.name].make is not None:
         pipeline.build(step, kinds.Context(MODEL, ORDER, 30))
@@ -129,6 +158,24 @@ def test_masks_survive_quantised_training():
   moved = np.asarray(tree["fc_0"]["kernel"] - params["fc_0"]["kernel"])
   mask = np.asarray(states["0_prune"]["mask"]["fc_0/kernel"])
   assert (moved[mask] != 0).any()
+
+
+def test_the_first_convolution_and_the_last_layer_keep_more():
+  model = Model(hosts.LeNet5(3, (4, 5, 6)), (16, 16, 1))
+  params = model.init(KEY)["params"]
+  order = model.order({"params": params})
+  assert kinds.context(MODEL, _params(), ORDER, 3).convolves is False
+
+  def zeros(text):
+    (step,) = pipeline.parse(text)
+    made = pipeline.build(step, kinds.context(model, params, order, 3))
+    mask = made.init(KEY, params)[1]["mask"]
+    return {p.split("/")[0]: int((~m).sum()) for p, m in mask.items()}
+
+  # Of 100, 500, 30 and 18: 0.4, 1, 1 and 0.5 times 0.8.
+  assert zeros("prune:0.8") == {"conv_0": 32, "conv_1": 400, "fc_0": 24,
+                                "head": 7}  # fmt: skip
+  assert zeros("prune:0.8,first=1,last=1")["conv_0"] == 80
 
 
 def test_a_pattern_says_where():

@@ -20,9 +20,12 @@ from kd_jax.methods.compression import (
   arms,
   artifact,
   claim,
+  kinds,
   magnitude,
   meter,
   packing,
+  pipeline,
+  presets,
   protocol,
   sharing,
   train,
@@ -142,10 +145,15 @@ def test_every_claim_is_of_arms_and_of_what_is_measured():
       if isinstance(side, tuple):
         arm, metric = side
         assert arm in METHOD.arms
-        assert metric in SIZES | TIMES
+        assert metric in SIZES | TIMES | {"gain"}
+        assert metric != "gain" or arms.ARMS[arm].against
         if metric in TIMES:
           assert arms.ARMS[arm].pipeline
-  assert set(METHOD.settings_tried) == set(METHOD.reproduce_arms)
+  for preset, names in METHOD.reproduce_arms.items():
+    assert set(METHOD.settings_tried[preset]) == set(names)
+    for name in names:  # What a gain is against comes before.
+      against = arms.ARMS[name].against
+      assert not against or names.index(against) < names.index(name)
 
 
 def _load(config, images):
@@ -171,7 +179,8 @@ def test_the_seed_draws_validation_and_nothing_is_in_two_parts(config, images):
   [
     ({"train_images": 200}, "more than the 90"),
     ({"mean": (0.1, 0.2), "std": (1.0, 1.0)}, "mean has 2"),
-    ({"model": "lenet5", "widths": (), "arms": ("narrow_8",)}, "narrow_8"),
+    ({"model": "lenet5", "widths": ()}, "LeNet5 does not run on images of 8x8"),
+    ({"model": "vgg16_224", "widths": ()}, "VGG16 does not run on images of"),
   ],
 )
 def test_what_does_not_fit_the_data_is_refused(config, images, values, words):
@@ -180,6 +189,25 @@ def test_what_does_not_fit_the_data_is_refused(config, images, values, words):
     train.phases(own, images, lambda line: None)
   with pytest.raises(UsageError, match="for images, not web"):
     train.phases(config, {"web": 1}, lambda line: None)
+
+
+@pytest.mark.parametrize(
+  ("text", "words"),
+  [
+    ("share:5,on=nothing*", "share: no kernel's path matches"),
+    ("prune:0.5 | int8,on=nothing", "int8: no kernel's path matches"),
+    ("int8full,on=nothing", "int8full: no kernel's path matches"),
+    ("slimming:0.5", "needs batch normalisation"),
+    ("fold", "no norm follows"),
+    ("vh:0.5", "no kernel that it could factor"),
+  ],
+)
+def test_what_a_network_has_nothing_for_is_refused_before_training(
+  config, images, text, words
+):
+  own = dataclasses.replace(config, pipeline=text, arms=("pipeline",))
+  with pytest.raises(UsageError, match=words):
+    train.phases(own, images, lambda line: None)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +225,7 @@ def test_wrong_fields_are_refused_before_data_is_read(values, words):
   from kd_jax import fields
 
   with pytest.raises(UsageError, match=words):
-    fields.override(arms.PRESETS["tiny"], values)
+    fields.override(presets.PRESETS["tiny"], values)
 
 
 def _gradual(config, images):
@@ -255,8 +283,9 @@ def test_arms_have_phases_whose_shapes_fit(config, images):
   """Without training: each phase's product is what the next one takes."""
   chosen = (
     "deep", "han", "global_98", "qat_2", "bwn", "svd_25", "hashed_8",
-    "circulant", "acdc", "scratch", "kd_hint", "kd_attention", "kd_similarity",
-    "kd_relations", "kd_untrained", "kd_smooth",
+    "circulant", "acdc", "scratch", "narrow_8", "kd_hint", "kd_fitnet",
+    "kd_attention", "kd_similarity", "kd_relations", "kd_untrained",
+    "kd_smooth",
   )  # fmt: skip
   own = dataclasses.replace(config, arms=chosen)
   products, seed = {}, np.uint32(0)
@@ -274,6 +303,33 @@ def test_arms_have_phases_whose_shapes_fit(config, images):
     new, _ = jax.eval_shape(phase.step, state, phase.data)
     same = jax.tree.map(lambda a, b: a.shape == b.shape, state, new)
     assert all(jax.tree.leaves(same)), phase.key
+
+
+def test_test_images_of_another_size_are_refused(config, images):
+  other = {"image": np.zeros((6, 9, 8, 1), np.uint8), "label": np.arange(6) % 3}
+  data = {"images": {**images["images"], "test": other}}
+  with pytest.raises(UsageError, match=r"from are 8x8x1, .* test on 9x8x1"):
+    train.phases(config, data, lambda line: None)
+
+
+@pytest.mark.parametrize("part", [8, 32, 64])
+def test_narrow_networks_have_as_many_weights_as_hashed_ones(part):
+  def count(arm):
+    own, text = arms.of_arm(presets.PRESETS["small"], arm)
+    model = train.build(own, (28, 28, 1), 10)
+    params = model.shapes()["params"]
+    for step in pipeline.parse(text)[:-1]:
+      made = pipeline.build(step, kinds.Context(model, model.order(
+        {"params": params}), 1))  # fmt: skip
+      params = jax.eval_shape(
+        lambda p, made=made: made.init(jax.random.key(0), p)[0], params
+      )
+    return sum(w.size for w in jax.tree.leaves(params))
+
+  hashed = count(f"hashed_{part}")
+  names = [f"narrow_{part}", *(["shallow_64"] if part == 64 else [])]
+  for name in names:
+    assert abs(count(name) / hashed - 1) < 0.02
 
 
 class Mine(nn.Module):

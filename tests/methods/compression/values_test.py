@@ -5,8 +5,9 @@ import pytest
 
 from kd_jax.errors import UsageError
 from kd_jax.methods.compression import (
+  binary_connect,
+  convolutional,
   forms,
-  hosts,
   integers,
   network,
   values,
@@ -48,24 +49,24 @@ def test_ternary_filters(per_filter):
 
 
 def test_binary_connect_clips_and_draws_by_the_hard_sigmoid():
-  high = values.glorot((30, 20))
+  high = binary_connect.glorot((30, 20))
   assert abs(high - (1.5 / 50) ** 0.5) < 1e-7
-  assert values.glorot((3, 3, 2, 4)) == (1.5 / (9 * 6)) ** 0.5
+  assert binary_connect.glorot((3, 3, 2, 4)) == (1.5 / (9 * 6)) ** 0.5
   params = {"a": {"kernel": jnp.asarray(normal(30, 20))}}
-  scheme = values.binary_connect(exclude=())
+  scheme = binary_connect.binary_connect(exclude=())
   params, state = scheme.init(jax.random.key(0), params)
   clipped = scheme.constrain(params, state)["a"]["kernel"]
   assert np.abs(clipped).max() == np.float32(high)
   seen = scheme.project({"a": {"kernel": clipped}}, state)["a"]["kernel"]
   np.testing.assert_allclose(np.abs(seen), high, rtol=1e-6)
   w = jnp.full((20_000,), 0.25 * high)
-  drawn = values.stochastic_sign(jax.random.key(1), w, high)
+  drawn = binary_connect.stochastic_sign(jax.random.key(1), w, high)
   np.testing.assert_allclose((drawn > 0).mean(), 0.625, atol=0.015)
 
 
 def test_stochastic_signs_change_with_the_step_and_are_tested_latent():
   params = {"a": {"kernel": jnp.asarray(0.01 * normal(9, 8))}}
-  scheme = values.binary_connect(stochastic=True, exclude=())
+  scheme = binary_connect.binary_connect(stochastic=True, exclude=())
   params, state = scheme.init(jax.random.key(0), params)
   one, two = (scheme.project(params, state, s)["a"]["kernel"] for s in (1, 2))
   assert (one != two).any()
@@ -112,7 +113,7 @@ def test_xnor_layers_are_the_loops_in_training_and_in_the_file():
 
 
 def test_xnors_network_trains_signs_of_both_kinds():
-  model = Model(hosts.XnorCNN(3, (3, 4, 5)), (8, 8, 1))
+  model = Model(convolutional.XnorCNN(3, (3, 4, 5)), (8, 8, 1))
   variables = model.init(jax.random.key(0))
   order = model.order(variables)
   scheme = values.xnor(first=order[0], exclude=(order[-1],))
@@ -146,7 +147,7 @@ def test_xnors_network_trains_signs_of_both_kinds():
     values.integer(2),
     values.bwn(exclude=()),
     values.ternary(exclude=()),
-    values.binary_connect(exclude=()),
+    binary_connect.binary_connect(exclude=()),
   ],
   ids=lambda s: s.name,
 )
@@ -164,3 +165,10 @@ def test_bits_out_of_range_are_refused():
   with pytest.raises(UsageError, match="2 to 8"):
     values.integer(1)
   assert integers.highest(2) == 1
+
+
+def test_a_binary_layers_rate_is_one_over_its_magnitude():
+  params = {"a": {"kernel": jnp.ones((4, 2)), "bias": jnp.ones(2)}}
+  scaled = binary_connect.rates(params)(params)
+  np.testing.assert_allclose(scaled["a"]["kernel"], (6 / 1.5) ** 0.5)
+  np.testing.assert_array_equal(scaled["a"]["bias"], 1.0)

@@ -1,0 +1,1 @@
+"""The builder of `mnist_rotated`, in the layout of TensorFlow Datasets."""
