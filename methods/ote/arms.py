@@ -62,7 +62,8 @@ def of_arm(config: Config, arm: str) -> Config:
     from another takes over what is `own` to that one.
 
   Raises:
-    UsageError: for an entry of `own` whose arm is not there.
+    UsageError: for an entry of `own` whose arm is not there, and for an arm
+      with context where that is "none".
   """
   for name, _, _ in config.own:
     if name not in CHANGES:
@@ -75,7 +76,12 @@ def of_arm(config: Config, arm: str) -> Config:
     inherited = name == BASES.get(arm) and not field.startswith("second.")
     if name == arm or inherited:
       values[field] = type(known[field])(number)
-  return fields.override(config, values)
+  found = fields.override(config, values)
+  if arm.startswith("gc_") and found.model.context == "none":
+    raise UsageError(
+      f"model.context is none; {arm} needs one: mean_self or gat_dummy"
+    )
+  return found
 
 
 def stage_of(config: Config, arm: str) -> StageConfig:

@@ -321,6 +321,7 @@ def test_an_arms_own_numbers_reach_what_goes_on_from_it(config):
 @pytest.mark.parametrize(
   ("values", "message"),
   [
+    ({"model.context": "none"}, "model.context is none; gc_ote needs one"),
     ({"first.steps": 7}, "even number"),
     ({"first.valid_every": 0}, "keep is best"),
     ({"model.block": 3}, "must divide"),
