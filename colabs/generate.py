@@ -14,6 +14,10 @@ import pathlib
 import sys
 
 HERE = pathlib.Path(__file__).parent
+# The scripts beside this one have names of modules (ssl, compression).
+sys.path[:] = [
+  p for p in sys.path if pathlib.Path(p).resolve() != HERE.resolve()
+]
 
 
 def cells(script):

@@ -353,13 +353,17 @@ def evaluate(
 
 
 def load(
-  workdir: str | pathlib.Path, method: str | Method | None = None
+  workdir: str | pathlib.Path,
+  method: str | Method | None = None,
+  data: Mapping[str, Any] | None = None,
 ) -> tuple[Callable[..., Any], PyTree]:
   """Gives a trained model to use.
 
   Args:
     workdir: the run's folder.
     method: the method, if it is not an installed one.
+    data: the user's own data that it ran on, where that were arrays; paths are
+      known.
 
   Returns:
     `(apply, variables)`, for `apply(variables, inputs)`.
@@ -367,7 +371,7 @@ def load(
   Raises:
     UsageError: if the run is not finished, or the method has no model.
   """
-  run = open_run(workdir, method)
+  run = open_run(workdir, method, data)
   if run.method.apply is None:
     raise UsageError(f"{run.method.name} leaves no model to apply")
   return run.method.apply(run.config, run.products)

@@ -97,8 +97,9 @@ def discriminative(
     D as a mask.
   """
   percent = jnp.asarray(percent)
-  at = jnp.stack([jnp.asarray(q, percent.dtype) for q in (low, high)])
-  bounds = jnp.percentile(percent, at)
+  # Not `percentile`, whose division rounds: the 100th is below the largest.
+  at = jnp.stack([jnp.asarray(q / 100, percent.dtype) for q in (low, high)])
+  bounds = jnp.quantile(percent, at)
   inside = (percent >= bounds[0]) & (percent <= bounds[1])
   return inside & (percent > 0) if drop_silent else inside
 

@@ -30,8 +30,13 @@ def _forward(parts, arm, batch, made=None):
 def test_one_device_is_four(arm, stepped):
   (_, _, one), logged = stepped(arm)
   (_, _, four), logged4 = stepped(arm, 4)
-  for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(four), strict=True):
-    np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+  leaves = jax.tree_util.tree_leaves_with_path(one)
+  for (path, a), b in zip(leaves, jax.tree.leaves(four), strict=True):
+    # A bias before batch statistics has the noise of others' gradients for its
+    # own, of which Adam makes steps of its rate, .002, two of them.
+    idle = "['projector']['dense_1']['bias']" in jax.tree_util.keystr(path)
+    atol = 5e-3 if idle else 2e-4
+    np.testing.assert_allclose(a, b, rtol=2e-3, atol=atol)
   a, b = metrics.compute(logged), metrics.compute(logged4)
   assert set(a) == set(b)
   for name, value in a.items():
