@@ -84,7 +84,7 @@ own = {
   "test_image": digits.images[1200:, :, :, None] * (255 / 16),
 }
 mine = kd_jax.train(
-  "qscore", "own", data={"features": own}, workdir="runs/digits"
+  "qscore", "own", data={"features": own}, workdir="runs/own_features"
 )
 for name in ("eps", "accuracy", "auroc", "lift", "empty", "norm_auroc"):
   print(f"{name:12s} {mine.metrics[f'own.{name}']:.3f}")
