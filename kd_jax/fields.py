@@ -9,8 +9,9 @@ answered with the nearest there is.
 import contextlib
 import dataclasses
 import io
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tyro
@@ -35,6 +36,41 @@ def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
       yield from walk(value, f"{prefix}{field.name}.")
     else:
       yield f"{prefix}{field.name}", value
+
+
+ABOVE_0 = 1e-12  # The lower end of numbers that must be above 0.
+
+
+def check(
+  config: Any,
+  choices: Mapping[str, Iterable[Any]],
+  ranges: Iterable[tuple[str, float, float]],
+) -> None:
+  """Checks each field by itself.
+
+  Args:
+    config: a configuration. Its floats must be finite, whichever they are.
+    choices: what a field may be, by name ("net.name").
+    ranges: (name, least, most) of numbers; `ABOVE_0` and infinity are ends.
+
+  Raises:
+    UsageError: one sentence for the first field that is wrong.
+  """
+  values = dict(walk(config))
+  for name, known in choices.items():
+    if values[name] not in known:
+      raise UsageError(
+        f"{name} is {values[name]!r}; it is one of {list(known)}"
+      )
+  for name, value in values.items():
+    numbers = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(v, float) and not math.isfinite(v) for v in numbers):
+      raise UsageError(f"{name} is {value}; it must be finite")
+  for name, low, high in ranges:
+    if not low <= values[name] <= high:
+      limit = f"at least {low}" if high == math.inf else f"{low} to {high}"
+      limit = "above 0" if low == ABOVE_0 else limit
+      raise UsageError(f"{name} is {values[name]}; it must be {limit}")
 
 
 def override(config: Any, values: Mapping[str, Any]) -> Any:

@@ -7,7 +7,6 @@ from kd_jax import backbones, fields
 from kd_jax.errors import UsageError
 
 _MOST = 2**31 - 1  # Steps and rows are int32.
-_ABOVE_0 = 1e-12
 _WIDEST = 2**14
 _CHOICES = {
   # A live view: networks of one's own join it.
@@ -36,19 +35,19 @@ _RANGES = (
   ("select.p_cutoff", 0.0, 1.0),
   ("loss.feature_weight", 0.0, math.inf),
   ("loss.kl_weight", 0.0, math.inf),
-  ("loss.kl_temperature", _ABOVE_0, math.inf),
+  ("loss.kl_temperature", fields.ABOVE_0, math.inf),
   ("loss.noisy_weight", 0.0, math.inf),
   ("loss.noisy_rate", 0.0, math.inf),
   ("loss.mix_weight", 0.0, math.inf),
-  ("loss.mix_concentration", _ABOVE_0, math.inf),
+  ("loss.mix_concentration", fields.ABOVE_0, math.inf),
   ("loss.mix_noise", 0.0, math.inf),
-  ("loss.temperature", _ABOVE_0, math.inf),
+  ("loss.temperature", fields.ABOVE_0, math.inf),
   ("loss.embedding", 1, 2**16),
   ("loss.projector_factor", 1, math.inf),
   ("generator.latent", 1, 2**16),
   ("generator.balance_weight", 0.0, math.inf),
   ("generator.activation_weight", 0.0, math.inf),
-  ("generator.learning_rate", _ABOVE_0, math.inf),
+  ("generator.learning_rate", fields.ABOVE_0, math.inf),
   ("teacher_steps", 1, _MOST),
   ("epochs", 1, math.inf),
   ("epoch_steps", 1, math.inf),
@@ -77,26 +76,7 @@ def check_fields(config: Any) -> None:
   Raises:
     UsageError: one sentence for the first field that is wrong.
   """
-  for name, choices in _CHOICES.items():
-    value = _get(config, name)
-    if value not in choices:
-      raise UsageError(f"{name} is {value!r}; it is one of {list(choices)}")
-  for name, value in fields.walk(config):
-    values = value if isinstance(value, tuple) else (value,)
-    if any(isinstance(v, float) and not math.isfinite(v) for v in values):
-      raise UsageError(f"{name} is {value}; it must be finite")
-  for name, low, high in _RANGES:
-    value = _get(config, name)
-    if not low <= value <= high:
-      limit = f"at least {low}" if high == math.inf else f"{low} to {high}"
-      limit = "above 0" if low == _ABOVE_0 else limit
-      raise UsageError(f"{name} is {value}; it must be {limit}")
-
-
-def _get(config: Any, name: str) -> Any:
-  for part in name.split("."):
-    config = getattr(config, part)
-  return config
+  fields.check(config, _CHOICES, _RANGES)
 
 
 def check(config: Any) -> None:

@@ -7,7 +7,6 @@ from kd_jax import backbones, fields
 from kd_jax.errors import UsageError
 
 _MOST = 2**31 - 1  # Steps and rows are int32.
-_ABOVE_0 = 1e-12
 _CHOICES = {
   "net.name": backbones.NAMES.keys(),
   "data.streamed": ("auto", "always", "never"),
@@ -20,7 +19,7 @@ _RANGES = (
   ("data.view_size", 0, 2**12),
   ("probe.labels", 0, _MOST),
   ("probe.neighbours", 1, math.inf),
-  ("probe.temperature", _ABOVE_0, math.inf),
+  ("probe.temperature", fields.ABOVE_0, math.inf),
   ("probe.penalties", 1, 1000),
   ("probe.iterations", 1, 10_000),
   ("probe.steps", 0, _MOST),
@@ -49,26 +48,7 @@ def check_fields(config: Any) -> None:
   Raises:
     UsageError: one sentence for the first field that is wrong.
   """
-  for name, choices in _CHOICES.items():
-    value = _get(config, name)
-    if value not in choices:
-      raise UsageError(f"{name} is {value!r}; it is one of {list(choices)}")
-  for name, value in fields.walk(config):
-    values = value if isinstance(value, tuple) else (value,)
-    if any(isinstance(v, float) and not math.isfinite(v) for v in values):
-      raise UsageError(f"{name} is {value}; it must be finite")
-  for name, low, high in _RANGES:
-    value = _get(config, name)
-    if not low <= value <= high:
-      limit = f"at least {low}" if high == math.inf else f"{low} to {high}"
-      limit = "above 0" if low == _ABOVE_0 else limit
-      raise UsageError(f"{name} is {value}; it must be {limit}")
-
-
-def _get(config: Any, name: str) -> Any:
-  for part in name.split("."):
-    config = getattr(config, part)
-  return config
+  fields.check(config, _CHOICES, _RANGES)
 
 
 def check(config: Any) -> None:
@@ -114,7 +94,7 @@ def _check_arm(config: Any, arm: str) -> None:
       )
   for names, low, high in (
     (_PARTS, 0, 1),
-    (_POSITIVE, _ABOVE_0, math.inf),
+    (_POSITIVE, fields.ABOVE_0, math.inf),
     (_NOT_NEGATIVE, 0, math.inf),
   ):
     for name in names:
