@@ -16,6 +16,7 @@ is the signal that the process sends itself at that event, or
 import functools
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -64,8 +65,10 @@ def observer(event, step, *, at):
 
 def job(words, devices=1, at=None, folder="."):
   os.chdir(folder)
-  flags = f"--xla_force_host_platform_device_count={devices}"
-  os.environ["XLA_FLAGS"] = flags
+  count = f"device_count={devices}"
+  os.environ["XLA_FLAGS"] = re.sub(
+    r"device_count=\d+", count, os.environ["XLA_FLAGS"]
+  )
   watch = functools.partial(observer, at=at)
   api.train = functools.partial(api.train, observer=watch)
   cli.main(words)
