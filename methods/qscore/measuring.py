@@ -1,6 +1,6 @@
 """The phases that measure a representation, each one pure function.
 
-They read a `files.Table`'s arrays; what they find depends on the seed by the
+They read a `checked.Table`'s arrays; what they find depends on the seed by the
 random subsets alone.
 """
 
@@ -16,6 +16,7 @@ from kd_jax import experiment, metrics
 from kd_jax.methods.qscore import (
   compression,
   discovery,
+  grid,
   heatmaps,
   masks,
   prediction,
@@ -27,9 +28,6 @@ from kd_jax.methods.qscore.config import Config
 from kd_jax.methods.qscore.validate import percent
 
 Arrays = Mapping[str, Any]
-# The ablation of the paper's two numbers.
-GRID_EPS = (1.0, 1.5, 2.0, 3.0, 4.0)
-GRID_BANDS = ((0, 100), (50, 95), (25, 95), (50, 100))
 
 
 def phases(
@@ -55,7 +53,7 @@ def phases(
   runs = {
     "discover": make_discover(config, classes),
     "predict": make_predict(config, arm, classes),
-    "grid": make_grid(arm),
+    "grid": grid.make_grid(arm),
     "compress": make_compress(config, arm, classes),
   }
 
@@ -167,49 +165,6 @@ def _probe(config, data, classes):
     penalties=tuple(float(x) for x in from_to),
     steps=own.steps,
   )
-
-
-def make_grid(arm: str):
-  """AUROC of the score over thresholds and bands."""
-
-  def run(products, data, seed):
-    del seed
-    right = products[f"{arm}.predict"]["correct"]
-    h = data["test_features"]
-
-    def at(eps):
-      counts = metrics.active_counts(data["train_features"], eps)
-      percents = 100 * counts.total / counts.count
-
-      def within(band):
-        chosen = metrics.discriminative(percents, band[0], band[1])
-        q = metrics.q_score(h, chosen, eps=eps)
-        return metrics.roc_auc(q, right), (q == 0).mean()
-
-      return jax.lax.map(within, jnp.asarray(GRID_BANDS, jnp.float32))
-
-    auc, empty = jax.lax.map(at, jnp.asarray(GRID_EPS, jnp.float32))
-    values = {}
-    for i, eps in enumerate(GRID_EPS):
-      for j, band in enumerate(GRID_BANDS):
-        values[grid_name(eps, band)] = auc[i, j]
-        values[f"{grid_name(eps, band)}_empty"] = empty[i, j]
-    return {}, values
-
-  return run
-
-
-def grid_name(eps: float, band: tuple[int, int]) -> str:
-  """The metric of a threshold and a band: "grid_eps_1_5_band_50_95".
-
-  Args:
-    eps: the threshold.
-    band: its two percentiles.
-
-  Returns:
-    The name; with "_empty" after it, the share without a score.
-  """
-  return f"grid_eps_{eps:g}_band_{band[0]}_{band[1]}".replace(".", "_")
 
 
 def make_compress(config: Config, arm: str, classes: int):

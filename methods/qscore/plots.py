@@ -7,6 +7,7 @@ import numpy as np
 
 from kd_jax import metrics, report
 from kd_jax.methods.qscore import encoders, files, measuring
+from kd_jax.methods.qscore import grid as thresholds
 from kd_jax.methods.qscore.config import Config
 from kd_jax.methods.ssl import data as tables
 
@@ -143,8 +144,8 @@ def grid(numbers: Mapping[str, float], arm: str) -> Any:
     The figure.
   """
   names = [
-    [f"{arm}.{measuring.grid_name(eps, band)}" for band in measuring.GRID_BANDS]
-    for eps in measuring.GRID_EPS
+    [f"{arm}.{thresholds.name(eps, band)}" for band in thresholds.BANDS]
+    for eps in thresholds.EPSILONS
   ]
   values = np.array([[numbers[n] for n in row] for row in names], float)
   empty = np.array([[numbers[f"{n}_empty"] for n in row] for row in names])
@@ -154,9 +155,9 @@ def grid(numbers: Mapping[str, float], arm: str) -> Any:
   for (y, x), value in np.ndenumerate(values):
     text = f"{value:.3f}\n{empty[y, x]:.0%} empty"
     axes.text(x, y, text, ha="center", va="center", fontsize=8)
-  bands = [f"{low} to {high}" for low, high in measuring.GRID_BANDS]
+  bands = [f"{low} to {high}" for low, high in thresholds.BANDS]
   axes.set_xticks(range(len(bands)), bands)
-  axes.set_yticks(range(len(names)), [f"{e:g}" for e in measuring.GRID_EPS])
+  axes.set_yticks(range(len(names)), [f"{e:g}" for e in thresholds.EPSILONS])
   axes.set(xlabel="band, percentiles", ylabel="threshold", title="AUROC")
   figure.colorbar(shown)
   return figure

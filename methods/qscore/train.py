@@ -9,7 +9,14 @@ import jax
 from kd_jax import experiment
 from kd_jax.datasets import sources
 from kd_jax.errors import UsageError
-from kd_jax.methods.qscore import encoders, files, measuring, validate
+from kd_jax.methods.qscore import (
+  checked,
+  encoders,
+  files,
+  measuring,
+  representations,
+  validate,
+)
 from kd_jax.methods.qscore.config import Config
 
 PyTree = Any
@@ -34,10 +41,7 @@ def phases(
     UsageError: for fields or data that do not fit together.
   """
   validate.check_band(config)
-  if unknown := sorted(set(data) - {"features", "images"}):
-    raise UsageError(
-      f"qscore has no role {unknown[0]!r} for data; there are features, images"
-    )
+  _check_roles(config, data)
   made: list[Any] = []
   if OWN in config.arms:
     made += own_phases(config, data, say)
@@ -45,6 +49,25 @@ def phases(
     images = {k: v for k, v in data.items() if k == "images"}
     made += encoders.phases(config, others, images, say)
   return made
+
+
+def _check_roles(config, data):
+  """Whether all data that is given is looked at by some arm."""
+  if unknown := sorted(set(data) - {"features", "images"}):
+    raise UsageError(
+      f"qscore has no role {unknown[0]!r} for data; there are features, images"
+    )
+  given = "features" in data or config.features != "planted"
+  if given and OWN not in config.arms:
+    raise UsageError(
+      f"features are given, which no arm of {', '.join(config.arms)} looks at: "
+      "take --arms own"
+    )
+  if ("images" in data or config.run) and set(config.arms) == {OWN}:
+    raise UsageError(
+      f"{'run is' if config.run else 'images are'} given, which the arm own "
+      "does not look at: take --arms base"
+    )
 
 
 def own_phases(
@@ -64,14 +87,22 @@ def own_phases(
     DataError: for arrays that cannot be used.
   """
   table = files.load(config, data)
+  r = table.arrays["train_features"].shape[1]
+  validate.check_threshold(config, r)
   arrays = {k: v for k, v in table.arrays.items() if k != "test_image"}
   say(
     f"{table.name}: {len(arrays['train_labels']):,} and "
     f"{len(arrays['test_labels']):,} representations of "
-    f"{arrays['train_features'].shape[1]:,} coordinates, {table.classes} "
+    f"{r:,} coordinates, {table.classes} "
     f"classes{', maps and masks' if table.masked else ''}"
   )
-  flat = {k: v for k, v in arrays.items() if k not in files.MASKS}
+  below = (arrays["train_features"] < 0).mean()
+  if below > 0:
+    say(
+      f"{below:.0%} of the coordinates are below 0; the paper's, after a ReLU, "
+      "are not"
+    )
+  flat = {k: v for k, v in arrays.items() if k not in checked.MASKS}
   made = measuring.phases(config, OWN, table.classes, flat)
   if table.masked:
     run = measuring.make_interpret(config, OWN)
@@ -121,7 +152,10 @@ def apply(
   encoder = encoders.resolve(config).encoder
 
   def score(variables, images):
-    _, h = encoders.observe(encoder, variables["encoder"], images)
+    _, h = representations.observe(encoder, variables["encoder"], images)
     return measuring.score(variables, h)
 
-  return jax.jit(score), {**found, "encoder": encoders.trained(products, arm)}
+  return jax.jit(score), {
+    **found,
+    "encoder": representations.trained(products, arm),
+  }

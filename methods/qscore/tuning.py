@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float
 
-from kd_jax import losses
+from kd_jax import accel, losses
 from kd_jax.methods.qscore.config import Config, TuneConfig
 from kd_jax.methods.ssl import recipes, state, steps
 from kd_jax.methods.ssl.config import Settings
@@ -116,8 +116,6 @@ def make_terms(
 
 def _count(where, size, axis_name):
   """How many views count, on all devices."""
-  from kd_jax import accel
-
   own = jnp.float32(size) if where is None else where.sum(dtype=jnp.float32)
   return accel.sum(own, axis_name)
 

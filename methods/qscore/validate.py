@@ -6,8 +6,10 @@ from typing import Any
 from kd_jax import fields
 from kd_jax.errors import UsageError
 
-CHOICES = {
+_CHOICES = {
   "probe.kind": ("ridge", "softmax"),
+  # Those of ssl.
+  "tune.optimizer": ("sgd", "lars", "lars_clipped", "adam", "adamw"),
   "heat.combine": ("mean", "max"),
 }
 _RANGES = (
@@ -16,7 +18,7 @@ _RANGES = (
   ("discovery.low", 0.0, 100.0),
   ("discovery.high", 0.0, 100.0),
   ("discovery.most_empty", 0.0, 1.0),
-  ("probe.l2", 1e-12, math.inf),
+  ("probe.l2", fields.ABOVE_0, math.inf),
   ("probe.penalties", 1, 1000),
   ("probe.steps", 1, 2**20),
   ("tune.steps", 1, 2**30),
@@ -34,8 +36,9 @@ _RANGES = (
     )
   ),
   ("study.draws", 1, 2**10),
-  ("heat.region", -1.0, 1.0),
-  ("heat.threshold", 0.0, 1.0),
+  # At 1 nothing would be left.
+  ("heat.region", -1.0, 0.999),
+  ("heat.threshold", 0.0, 0.999),
   ("heat.shown", 1, 64),
 )
 
@@ -49,22 +52,12 @@ def check(config: Any) -> None:
   Raises:
     UsageError: one sentence for the first field that is wrong.
   """
-  values = dict(fields.walk(config))
-  for name, choices in CHOICES.items():
-    if values[name] not in choices:
-      raise UsageError(
-        f"{name} is {values[name]!r}; it is one of {list(choices)}"
-      )
-  for name, low, high in _RANGES:
-    value = values[name]
-    # Of NaN no comparison is true.
-    if not low <= value <= high or value == math.inf:
-      raise UsageError(f"{name} is {value}; it must be {_limits(low, high)}")
-  kept = values["study.kept"]
-  if not kept or not all(0 < share <= 1 for share in kept):
+  fields.check(config, _CHOICES, _RANGES)
+  kept = config.study.kept
+  if not kept or not all(percent(s) >= 1 and s <= 1 for s in kept):
     raise UsageError(
-      f"study.kept is {kept}; it holds shares of the coordinates, above 0 and "
-      "at most 1"
+      f"study.kept is {kept}; it holds shares of the coordinates, a per cent "
+      "(0.01) at least and 1 at most"
     )
   if len({percent(share) for share in kept}) < len(kept):
     raise UsageError(f"study.kept is {kept}; shares differ in whole per cents")
@@ -87,6 +80,24 @@ def check_band(config: Any) -> None:
     )
 
 
+def check_threshold(config: Any, r: int) -> None:
+  """Checks that a coordinate can stand out at all.
+
+  Args:
+    config: a `config.Config`.
+    r: how many coordinates a representation has.
+
+  Raises:
+    UsageError: if the threshold is more than any of r numbers can exceed.
+  """
+  eps, most = config.discovery.eps, math.sqrt(r - 1)
+  if eps >= most:
+    raise UsageError(
+      f"discovery.eps is {eps}: of {r} coordinates none is more than "
+      f"{most:.3g} deviations above their mean; 0 chooses one"
+    )
+
+
 def percent(share: float) -> int:
   """A share in whole per cents, as metrics are named ("kept_60_middle").
 
@@ -97,7 +108,3 @@ def percent(share: float) -> int:
     The number.
   """
   return round(100 * share)
-
-
-def _limits(low, high) -> str:
-  return f"at least {low}" if high == math.inf else f"{low} to {high}"

@@ -9,7 +9,7 @@ import pytest
 import kd_jax
 from kd_jax import cli, metrics
 from kd_jax.errors import UsageError
-from kd_jax.methods.qscore import METHOD, files, measuring
+from kd_jax.methods.qscore import METHOD, checked, files, measuring
 
 R, SIDE = 48, 3
 SETTINGS = {
@@ -137,25 +137,28 @@ def test_the_score_is_there_to_use(run, arrays):
 
 def test_heat_lies_where_the_channels_are(run):
   # Classes are told by the middle place, which the core mask covers.
-  assert run.metrics["own.heat_core"] > run.metrics["own.heat_spurious"] - 1
+  assert run.metrics["own.area_core"] == pytest.approx(1 / 9)
+  assert run.metrics["own.heat_core"] > 2 / 9
   heat = np.asarray(run.products["own.interpret"]["heat"], np.float32)
   taken = np.asarray(run.products["own.predict"]["scores"]["q"]) > 0
   np.testing.assert_allclose(heat[taken].max((1, 2)), 1, rtol=1e-3)
   np.testing.assert_array_equal(heat[~taken], 0)
 
 
-def test_a_logistic_probe_may_judge(arrays):
-  table = files.table("x", arrays)
+def test_a_logistic_probe_may_judge(arrays, run):
+  table = checked.table("x", arrays)
   config = METHOD.presets["tiny"]
   config = kd_jax.fields.override(
     config, {**SETTINGS, "probe.kind": "softmax", "probe.steps": 5}
   )
-  data = {k: v for k, v in table.arrays.items() if k not in files.MASKS}
-  product, _ = jax.jit(measuring.make_discover(config, 3))({}, data, 0)
+  data = {k: v for k, v in table.arrays.items() if k not in checked.MASKS}
   _, values = jax.jit(measuring.make_predict(config, "own", 3))(
-    {"own.discover": product}, data, 0
+    {"own.discover": run.products["own.discover"]}, data, 0
   )
   assert 1 / 3 < float(values["probe_accuracy"]) <= 1
+
+
+NOTHING = np.zeros((60, 12, 12))
 
 
 @pytest.mark.parametrize(
@@ -166,22 +169,49 @@ def test_a_logistic_probe_may_judge(arrays):
     ({"train_labels": np.zeros(90)}, "train_labels holds float64"),
     ({"train_labels": np.zeros(90, int)}, "train_labels has one class"),
     ({"train_labels": np.arange(90) - 1}, "a label is -1"),
+    ({"train_labels": np.eye(90, dtype=int)}, r"\(90, 90\); expected 1 axes"),
     ({"test_labels": np.zeros(9, int)}, r"test_labels is \(9,\); expected 1"),
+    ({"test_labels": np.full(60, 7)}, "the class 7, of which there is nothing"),
     ({"train_features": np.zeros((90, 4))}, "test_features has 48 coordinates"),
-    ({"test_core": np.zeros((60, 3, 3))}, r"test_core is \(60, 3, 3\)"),
+    ({"train_features": np.zeros((90, 2))}, "of fewer than 3 none can"),
+    ({"train_features": np.ones((90, R))}, "one number over and over"),
+    ({"train_features": [[1.0], [1.0, 2.0]]}, "train_features is no array"),
+    (
+      {"test_features": np.full((60, R), 1e30)},
+      "test_features is too long",
+    ),
     ({"test_features": "nan"}, "row 7 of test_features is not finite"),
+    ({"test_correct": np.full(60, 0.5)}, "test_correct holds 0.5; expected"),
+    ({"test_correct": np.ones(60)}, "test_correct is True everywhere"),
+    ({"test_core": NOTHING[:, :3, :3]}, "test_core is 0 everywhere"),
+    ({"test_core": NOTHING + 255}, "test_core goes from 255 to 255"),
+    ({"test_core": 1 + NOTHING[:, :3]}, r"test_core is \(60, 3, 12\)"),
+    ({"test_core": None}, "test_maps and test_spurious without the others"),
+    ({"test_image": np.zeros((60, 12, 12, 2))}, "expected 1 or 3 channels"),
+    ({"test_image": np.zeros((60, 9, 9, 1))}, "masks have the images' height"),
+    ({"test_image": "nan"}, "row 7 of test_image is not finite"),
   ],
 )
 def test_bad_arrays_are_one_sentence(arrays, change, message):
   (name, value), *_ = change.items()
   own = {k: v for k, v in arrays.items() if k != name}
   if isinstance(value, str):
-    own[name] = arrays[name].copy()
-    own[name][7, 2] = np.nan
+    own[name] = arrays[name].astype(np.float32)
+    own[name][7] = np.nan
   elif value is not None:
     own[name] = value
-  with pytest.raises(UsageError, match=message):
-    files.table("mine", own)
+  with pytest.raises(UsageError, match=message) as said:
+    checked.table("mine", own)
+  assert "\n" not in str(said.value)
+
+
+def test_labels_with_gaps_are_counted_without(arrays):
+  names = {"train_labels", "test_labels"}
+  far = {k: 10**12 * v if k in names else v for k, v in arrays.items()}
+  table = checked.table("mine", far)
+  assert table.classes == 3
+  for name in names:
+    np.testing.assert_array_equal(table.arrays[name], arrays[name])
 
 
 @pytest.mark.parametrize(
@@ -194,7 +224,13 @@ def test_bad_arrays_are_one_sentence(arrays, change, message):
     ("--probe.kind tree", "it is one of ['ridge', 'softmax']"),
     ("--arms base --learner tree", "learner is 'tree'; it is one of simclr"),
     ("--arms base --encoder.net.name x", "x"),
-    ("--discovery.eps nan", "discovery.eps is nan; it must be at least 0"),
+    ("--discovery.eps nan", "discovery.eps is nan; it must be finite"),
+    ("--discovery.eps 30", "of 512 coordinates none is more than 22.6"),
+    ("--heat.threshold 1", "heat.threshold is 1.0; it must be 0.0 to"),
+    ("--tune.optimizer adamax", "tune.optimizer is 'adamax'; it is one of"),
+    ("--arms base --features mine.npz", "which no arm of base looks at"),
+    ("--run there", "run is given, which the arm own does not look at"),
+    ("--arms base --run there", "there holds no finished run"),
   ],
 )
 def test_wrong_uses_are_one_line(words, message, tmp_path, capsys, monkeypatch):
@@ -205,7 +241,18 @@ def test_wrong_uses_are_one_line(words, message, tmp_path, capsys, monkeypatch):
   assert message in capsys.readouterr().err
 
 
-def test_a_file_that_is_none_is_refused(tmp_path):
-  (tmp_path / "mine.npz").write_text("x")
+@pytest.mark.parametrize(
+  "content", [b"", b"x", b"PK\x03\x04", np.lib.format.MAGIC_PREFIX]
+)
+def test_a_file_that_is_none_is_refused(tmp_path, content):
+  (tmp_path / "mine.npz").write_bytes(content)
   with pytest.raises(UsageError, match=r"not an \.npz of plain arrays"):
     files.read(tmp_path / "mine.npz")
+
+
+def test_nothing_in_a_file_is_executed(tmp_path):
+  np.savez(tmp_path / "mine.npz", train_features=np.array([{"a": 1}]))
+  with pytest.raises(UsageError, match="Object arrays cannot be loaded"):
+    files.read(tmp_path / "mine.npz")
+  with pytest.raises(UsageError, match="features is a list; it is 'planted'"):
+    files.load(METHOD.presets["tiny"], {"features": [1]})

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 import kd_jax
-from kd_jax import accel, losses
-from kd_jax.datasets import pipeline
+from kd_jax import losses
 from kd_jax.errors import UsageError
 from kd_jax.methods.qscore import METHOD, encoders, tuning
-from kd_jax.methods.qscore.config import DiscoveryConfig
+from kd_jax.methods.qscore.config import DiscoveryConfig, HeatConfig
 from kd_jax.methods.ssl import data as tables
 
 TINY = dataclasses.replace(
   METHOD.presets["tiny"],
   arms=("base", "qscore"),
   discovery=DiscoveryConfig(eps=1.0),
+  heat=HeatConfig(shown=2),
 )
 
 
@@ -50,6 +50,15 @@ def run(images, tmp_path_factory):
   )
 
 
+@pytest.fixture(scope="module")
+def start(run, images):
+  """Fine-tuning at step 0: the configuration, the images and the state."""
+  config = encoders.resolve(TINY)
+  found = tables.load(config.encoder, {"images": images}, lambda line: None)
+  phase = encoders.tune_phase(config, "qscore", found)
+  return config, found, jax.jit(phase.init)(run.products, np.uint32(0))
+
+
 def test_every_arm_is_measured(run):
   for arm in TINY.arms:
     for name in ("auroc", "probe_accuracy", "kept_60_middle", "mean_q"):
@@ -58,11 +67,8 @@ def test_every_arm_is_measured(run):
   assert {"profile-base", "best-qscore", "grid-qscore"} <= drawn
 
 
-def test_fine_tuning_starts_from_the_whole_pretrained_state(run, images):
-  config = encoders.resolve(TINY)
-  found = tables.load(config.encoder, {"images": images}, lambda line: None)
-  phase = encoders.tune_phase(config, "qscore", found)
-  state = phase.init(run.products, np.uint32(0))
+def test_fine_tuning_starts_from_the_whole_pretrained_state(run, start):
+  *_, state = start
   base = run.products["base.pretrain"]
   for mine, theirs in (
     (state.learner.params, base["params"]),
@@ -133,19 +139,51 @@ def test_every_arm_has_its_weights():
       assert isinstance(tuning.penalties(c, arm), tuning.Penalties)
 
 
-def test_four_devices_take_one_devices_step(run, images):
-  config = encoders.resolve(TINY)
-  found = tables.load(config.encoder, {"images": images}, lambda line: None)
-  phase = encoders.tune_phase(config, "balanced", found)
-  state = phase.init(run.products, np.uint32(0))
+def test_four_devices_give_one_devices_penalties():
+  rng = np.random.default_rng(1)
+  h = np.maximum(rng.normal(size=(2, 8, 10)), 0).astype(np.float32)
+  where = np.arange(8) != 3
+  chosen = rng.uniform(size=10) < 0.5
+  own = tuning.Penalties(0.5, 2.0, "mean", 0.1)
+  terms, weights = tuning.make_terms(TINY.tune, own, chosen, jnp.float32(0.5))
+
+  def value(h, where, axis_name=None):
+    found = terms(Views(h), {"where": where}, axis_name=axis_name)
+    spread = {"where": where, "axis_name": axis_name}
+    return losses.combine(found, weights, **spread)[0]
+
+  alone = jax.jit(jax.value_and_grad(value))(h, where)
+  # Two images on each device, and one of them counts twice as much for it.
+  apart = h.reshape(2, 4, 2, 10).swapaxes(0, 1), where.reshape(4, 2)
+  four = jax.pmap(
+    lambda h, where: jax.value_and_grad(value)(h, where, "batch"),
+    axis_name="batch",
+  )(*apart)
+  np.testing.assert_allclose(np.mean(four[0]), alone[0], rtol=1e-5)
+  gradient = np.asarray(four[1]).swapaxes(0, 1).reshape(h.shape) / 4
+  np.testing.assert_allclose(gradient, alone[1], rtol=1e-4, atol=1e-7)
+
+
+def test_a_steps_penalties_are_of_all_devices(start, monkeypatch):
+  config, found, state = start
+  seen = []
+  for name in ("q_score_loss", "column_loss"):
+    plain = getattr(losses, name)
+
+    def watched(*args, plain=plain, axis_name=None, **rest):
+      seen.append(axis_name)
+      return plain(*args, axis_name=axis_name, **rest)
+
+    monkeypatch.setattr(losses, name, watched)
   step = tuning.make_train_step(config, "balanced")
-  drawn = pipeline.from_columns(step, config.encoder.batch_size)
-  _, alone = jax.jit(drawn)(state, found.train)
-  spread = accel.data_parallel(drawn, mode="pmap", data="replicated")
-  _, four = spread(accel.place(state), accel.place(dict(found.train)))
-  for name in ("gain", "columns"):
-    a, b = (m[name].total / m[name].count for m in (alone, four))
-    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
+  batch = {k: v[:8] for k, v in found.train.items()}
+  batch["row"] = np.arange(8)
+  jax.make_jaxpr(
+    lambda state, batch: step(state, batch, axis_name="batch"),
+    axis_env=[("batch", 4)],
+  )(state, batch)
+  assert len(seen) >= 2
+  assert set(seen) == {"batch"}
 
 
 def test_a_trained_encoders_score_is_there_to_use(run, images):
@@ -179,14 +217,11 @@ def test_a_finished_runs_encoder_is_taken_as_it_is(finished, run, images):
   assert encoders.resolve(finished).encoder.seed == 5
   first, *_ = phases_of(finished, images)
   product, _ = first.run({}, first.data, 0)
-  tune = next(p for p in phases_of(finished, images) if p.name == "tune")
-  state = tune.init({**run.products, "base.pretrain": product}, np.uint32(0))
-  for a, b in zip(
-    jax.tree.leaves(state.learner.params),
-    jax.tree.leaves(run.products["base.pretrain"]["params"]),
-    strict=True,
-  ):
-    np.testing.assert_array_equal(a, b)
+  # All that fine-tuning reads, and what it is.
+  own = run.products["base.pretrain"]
+  assert jax.tree.structure(product) == jax.tree.structure(dict(own))
+  for name in ("params", "batch_stats", "model_state"):
+    jax.tree.map(np.testing.assert_array_equal, product[name], own[name])
 
 
 def test_what_a_finished_run_lacks_is_said(finished, images):

@@ -1,0 +1,158 @@
+"""What a trained encoder gives of its images, and what that is worth.
+
+Representations and activations of an arm's network, batch by batch, and the
+phases that measure them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from kd_jax import experiment
+from kd_jax.datasets import catalog, decode, pipeline, sources
+from kd_jax.methods.qscore import heatmaps, masks, measuring
+from kd_jax.methods.qscore.config import Config
+from kd_jax.methods.ssl import data as tables
+from kd_jax.methods.ssl import evaluation, model, views
+
+PyTree = Any
+BASE = "base"
+
+
+def trained(products: Mapping[str, PyTree], arm: str) -> dict[str, PyTree]:
+  """An arm's network, out of its product.
+
+  Args:
+    products: of a run.
+    arm: whose.
+
+  Returns:
+    "params" and "batch_stats".
+  """
+  product = products[f"{arm}.{'pretrain' if arm == BASE else 'tune'}"]
+  return {k: product[k] for k in ("params", "batch_stats")}
+
+
+def known_of(
+  config: Config, found: tables.Tables, data: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+  """What is known of the images beside what encoders see of them.
+
+  Args:
+    config: the configuration.
+    found: the images.
+    data: the user's own, which have no masks.
+
+  Returns:
+    Labels and, of data sets that have them, masks in [0, 1].
+  """
+  known = {
+    "train_labels": found.train["label"],
+    "test_labels": found.test["label"],
+  }
+  name = data.get("images", config.encoder.data.images)
+  if not isinstance(name, str) or sources.is_path(name):
+    return known
+  columns = decode.columns(catalog.builder(name), "test")
+  for kind in ("core", "spurious"):
+    if kind in columns and len(columns[kind]) == len(found.test["label"]):
+      mask = np.asarray(columns[kind])[..., 0].astype(np.float32) / 255
+      known[f"test_{kind}"] = mask
+  return known
+
+
+def measured(
+  config: Config,
+  arm: str,
+  found: tables.Tables,
+  known: Mapping[str, np.ndarray],
+) -> list[experiment.WholeRun]:
+  """Representations of an arm's encoder, and what they are worth.
+
+  Args:
+    config: the configuration.
+    arm: whose.
+    found: the images.
+    known: labels and masks.
+
+  Returns:
+    "features", what `measuring.phases` gives, and "interpret" where there are
+    masks.
+  """
+  whole = evaluation.features(config.encoder)
+
+  def encode(products, data, seed):
+    del seed
+    variables = trained(products, arm)
+    product = {
+      f"{split}_features": whole(variables, {"image": data[split]})
+      for split in ("train", "test")
+    }
+    return product, {}
+
+  images = {"train": found.train["image"], "test": found.test["image"]}
+  runs = [experiment.WholeRun("features", encode, images, arm)]
+  labels = {k: v for k, v in known.items() if k.endswith("labels")}
+  runs += measuring.phases(
+    config,
+    arm,
+    found.classes,
+    labels,
+    lambda products: products[f"{arm}.features"],
+  )
+  if {"test_core", "test_spurious"} <= set(known):
+    data = {**known, "test": found.test["image"]}
+    run = make_interpret(config, arm)
+    runs.append(experiment.WholeRun("interpret", run, data, arm))
+  return runs
+
+
+def make_interpret(config: Config, arm: str):
+  """Heatmaps of an encoder, batch by batch, and where they lie."""
+  own, encoder = config.heat, config.encoder
+
+  def run(products, data, seed):
+    del seed
+    found, size = measuring.found_by(products, arm), data["test_core"].shape[1:]
+
+    def look(variables, batch, *, axis_name=None):
+      del axis_name
+      maps, h = observe(encoder, variables, batch["image"])
+      taken = heatmaps.standing_out(maps, found, h)
+      return heatmaps.heatmaps(maps, taken, size, own.combine)
+
+    whole = pipeline.map_columns(look, encoder.score_batch_size)
+    heat = whole(trained(products, arm), {"image": data["test"]})
+    values = masks.interpretability(
+      heat,
+      data["test_core"],
+      data["test_spurious"],
+      products[f"{arm}.predict"]["correct"],
+      region=own.region,
+      threshold=own.threshold,
+    )
+    return {"heat": heat.astype(jnp.float16)}, values
+
+  return run
+
+
+def observe(encoder: Any, variables: Mapping[str, PyTree], images: Any) -> Any:
+  """Activations of an encoder's last stage, and their means.
+
+  Args:
+    encoder: ssl's configuration.
+    variables: of the network, or of its encoder under the name "backbone".
+    images: bytes (b, h, w, c).
+
+  Returns:
+    Maps (b, u, v, r) and representations (b, r).
+  """
+  params = variables["params"]["backbone"]
+  stats = variables["batch_stats"].get("backbone", {})
+  classes = params["head"]["kernel"].shape[-1]
+  module = model.encoder(encoder.net, classes, dtype=encoder.dtype)
+  x = views.plain(encoder.data, images)
+  found = module.apply({"params": params, "batch_stats": stats}, x, train=False)
+  return found.feature_map, found.pooled
