@@ -137,17 +137,32 @@ def _torch():
   return run
 
 
+def _floor():
+  """One pass over the same array that does nothing but add it up."""
+  h, add = jnp.asarray(draw(EXAMPLES, WIDTH)["h"]), jax.jit(jnp.sum)
+
+  def run(n):
+    for _ in range(n):
+      jax.block_until_ready(add(h))
+
+  return run
+
+
+FLOOR = experiment.Peer("one pass that adds", _floor)
 CASES = (
   experiment.Case(
     name=f"Q-Scores of {EXAMPLES:,} x {WIDTH:,}",
     make=score_case,
     peers=(
+      FLOOR,
       experiment.Peer("NumPy, plain", _numpy),
       experiment.Peer("PyTorch, plain", _torch),
     ),
   ),
   experiment.Case(
-    name=f"discovery, {EXAMPLES:,} x {WIDTH:,}", make=discover_case
+    name=f"discovery, {EXAMPLES:,} x {WIDTH:,}",
+    make=discover_case,
+    peers=(FLOOR,),
   ),
   experiment.Case(
     name=f"penalties and gradient, {VIEWS} x {WIDTH:,}", make=penalty_case
