@@ -82,8 +82,9 @@ def distance_to_rows(
 ) -> Float[Array, "b m"]:
   """The same to rows of a table, by number.
 
-  On a CPU the gradient of many rows takes some vectors at a time, as many as
-  leave their rows in its cache, and adds each lot to the table where it stands.
+  On a CPU many rows are taken for some vectors at a time, as many as leave
+  their rows in its cache; their gradients are added to the table where it
+  stands.
 
   Args:
     a: vectors.
@@ -101,17 +102,26 @@ def distance_to_rows(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _distance_to_rows(a, table, index, size):
-  return distance(a, table[index], size)
+  def add(carry, part):
+    a, index = part
+    return carry, distance(a, table[index], size)
+
+  def divided(a, index):
+    lots = _lots(table, a, index)
+    return _scan_ahead(add, (), lots)[1].reshape(index.shape)
+
+  def whole(a, index):
+    return add((), (a, index))[1]
+
+  return jax.lax.platform_dependent(a, index, cpu=divided, default=whole)
 
 
 def _to_rows_forward(a, table, index, size):
-  return distance(a, table[index], size), (a, table, index)
+  return _distance_to_rows(a, table, index, size), (a, table, index)
 
 
 def _to_rows_backward(size, saved, g):
   a, table, index = saved
-  most = max(1, _CACHE // (4 * index.shape[1] * table.shape[1]))
-  few = next(n for n in range(min(most, len(a)), 0, -1) if len(a) % n == 0)
 
   def add(total, part):
     a, index, g = part
@@ -120,8 +130,8 @@ def _to_rows_backward(size, saved, g):
     return total.at[index].add(to_c), to_a
 
   def divided(*parts):
-    parts = [x.reshape(-1, few, *x.shape[1:]) for x in parts]
-    to_table, to_a = jax.lax.scan(add, jnp.zeros_like(table), parts)
+    lots = _lots(table, *parts)
+    to_table, to_a = _scan_ahead(add, jnp.zeros_like(table), lots)
     return to_a.reshape(a.shape), to_table
 
   def whole(*parts):
@@ -134,6 +144,32 @@ def _to_rows_backward(size, saved, g):
 
 
 _distance_to_rows.defvjp(_to_rows_forward, _to_rows_backward)
+
+
+def _lots(table, a, index, *more):
+  """All of it in lots of as many vectors as leave their rows in the cache."""
+  most = max(1, _CACHE // (4 * index.shape[1] * table.shape[1]))
+  few = next(n for n in range(min(most, len(a)), 0, -1) if len(a) % n == 0)
+  return [x.reshape(-1, few, *x.shape[1:]) for x in (a, index, *more)]
+
+
+def _scan_ahead(f, carry, parts):
+  """`lax.scan` whose slices are cut a turn before they are used.
+
+  A CPU's compiler draws the cutting of a slice into whatever uses it and does
+  it again there for every number, which is then no work for vectors: up to four
+  times as long. A slice that the turn before has left is simply there.
+  """
+  first = jax.tree.map(lambda x: x[0], parts)
+  later = jax.tree.map(lambda x: jnp.roll(x, -1, 0), parts)
+
+  def turn(held, later):
+    carry, now = held
+    carry, out = f(carry, now)
+    return (carry, later), out
+
+  (carry, _), out = jax.lax.scan(turn, (carry, first), later)
+  return carry, out
 
 
 def distance_to_all(
@@ -179,7 +215,7 @@ def distance_to_all(
 
   scales = () if scale is None else (parts(scale),)
   nothing = jnp.zeros((len(a), len(c)), a.dtype)
-  return jax.lax.scan(add, nothing, (parts(a), parts(c), *scales))[0]
+  return _scan_ahead(add, nothing, (parts(a), parts(c), *scales))[0]
 
 
 def _length(gaps):
