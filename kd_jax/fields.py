@@ -148,7 +148,8 @@ def _check_type(name: str, old: Any, new: Any) -> None:
   wanted = kinds.get(type(old))
   wrong = wanted is not None and not isinstance(new, wanted)
   if wrong or (isinstance(new, bool) and type(old) in (int, float)):
-    raise UsageError(f"{name} cannot be {new!r}; it is {_kind(old)}")
+    shown = " ".join(repr(new).split())
+    raise UsageError(f"{name} cannot be {shown}; it is {_kind(old)}")
   if isinstance(old, tuple) and old and not isinstance(old[0], tuple):
     for value in new:
       _check_type(f"each of {name}", old[0], value)
