@@ -10,7 +10,9 @@ are its gradients sums over activations. With M_k, the gradient in that kernel,
 (the last two over a window's places, too), and all of M costs what dW alone
 would. A convolution's M is small beside its activations; a dense layer's is
 worth it where members share inputs, for then no gradient of the inputs is
-needed on the way to dr. Reverse mode, of any order.
+needed on the way to dr. Where a convolution's inputs have one channel, r is a
+factor of the outputs, which are then convolved once for all members that share
+them. Reverse mode, of any order.
 """
 
 import functools
@@ -73,6 +75,8 @@ def convolution(
   how = strides, padding
   if r is None:
     return _product(x, kernel, how)
+  if x.shape[-1] == 1:  # All that a window sees is scaled alike: scale outputs.
+    return by_member(_product(x, kernel, how), r * s)
   return _scaled(x, kernel, r, s, how)
 
 
