@@ -51,6 +51,17 @@ def case(shape, lead):
   return ours, lambda *a: built(*a, natively), given
 
 
+def pulled(product, given, dy):
+  """The outputs and all gradients, as one program."""
+
+  @jax.jit
+  def both(given, dy):
+    y, back = jax.vjp(product, *given)
+    return y, back(dy)
+
+  return both(given, dy)
+
+
 def close(found, expect, rtol=1e-4):
   for a, b in zip(*map(jax.tree.leaves, (found, expect)), strict=True):
     np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.abs(b).max())
@@ -60,11 +71,8 @@ def close(found, expect, rtol=1e-4):
 @pytest.mark.parametrize("shape", ["dense", "conv", "one channel"])
 def test_gradients_are_those_of_kernels_that_are_built(shape, lead):
   ours, plainly, given = case(shape, lead)
-  y, back = jax.vjp(jax.jit(ours), *given)
-  expect, back_plainly = jax.vjp(plainly, *given)
-  close(y, expect)
-  dy = drawn(*y.shape)
-  close(back(dy), back_plainly(dy))
+  dy = drawn(*jax.eval_shape(plainly, *given).shape)
+  close(pulled(ours, given, dy), pulled(plainly, given, dy))
 
 
 @pytest.mark.parametrize("shape", ["dense", "conv", "one channel"])
@@ -89,11 +97,10 @@ def test_rows_are_added_whatever_their_number(shape, members):
   dy = drawn(members, *shape, C)
   wide = weight.reshape(members, *(1,) * len(shape), C)
   rows = tuple(range(1, 1 + len(shape)))
-  _, back = jax.vjp(fast.by_member, x, weight)
-  close(back(dy), (dy * wide, (dy * x).sum(rows)))
-  _, back = jax.vjp(fast.by_member, x[:1], weight)
-  expect = (dy * wide).sum(0, keepdims=True), (dy * x[:1]).sum(rows)
-  close(back(dy), expect)
+  _, found = pulled(fast.by_member, (x, weight), dy)
+  close(found, (dy * wide, (dy * x).sum(rows)))
+  _, found = pulled(fast.by_member, (x[:1], weight), dy)
+  close(found, ((dy * wide).sum(0, keepdims=True), (dy * x[:1]).sum(rows)))
 
 
 def test_one_channel_is_convolved_once_for_all_members():
@@ -107,11 +114,8 @@ def test_one_channel_is_convolved_once_for_all_members():
 def test_half_precision_sums_in_full(shape):
   ours, plainly, given = case(shape, K)
   half = [jnp.asarray(v, jnp.bfloat16) for v in given]
-  y, back = jax.vjp(ours, *half)
-  found = back(jnp.ones_like(y))
+  dy = np.ones(jax.eval_shape(plainly, *given).shape, np.float32)
+  y, found = pulled(ours, half, jnp.asarray(dy, jnp.bfloat16))
   assert all(v.dtype == jnp.bfloat16 for v in (y, *found))
-  wide = [v.astype(jnp.float32) for v in half]
-  _, back = jax.vjp(plainly, *wide)
-  close(
-    [v.astype(np.float32) for v in found], back(np.ones(y.shape, "f")), 0.05
-  )
+  _, expect = pulled(plainly, [v.astype(jnp.float32) for v in half], dy)
+  close([v.astype(np.float32) for v in found], expect, 0.05)
