@@ -77,6 +77,9 @@ VIEWS: dict[str, tuple[View, ...]] = {
   "symmetric_weak_32": _two(jitter=_WEAK),
   "asymmetric_32": _odd(),
   "vicreg_32": _two(area=(0.2, 1.0), jitter=_ODD, solarise=0.1),
+  # lightly's for SwAV and DINO, which have no local views there.
+  "swav_two_32": _two(area=(0.14, 1.0), jitter=(0.64, 0.64, 0.64, 0.16)),
+  "dino_two_32": _odd(area=(0.4, 1.0)),
   "swav": (
     View(area=(0.14, 1.0), blur=0.5, count=2),
     View(area=(0.05, 0.14), blur=0.5, size=96 / 224, count=6),
