@@ -50,6 +50,8 @@ BASE = Settings(
   off_diagonal=0.0051,
   scale=1.0,
   stop_gradient=True,
+  local_negatives=False,
+  local_statistics=False,
   probe_rate=0.3,
 )
 

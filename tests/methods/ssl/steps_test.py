@@ -9,8 +9,8 @@ from kd_jax import accel, fields, losses, metrics
 from kd_jax.datasets import pipeline
 from kd_jax.errors import UsageError
 from kd_jax.losses.norms import l2_normalize
-from kd_jax.methods.ssl import LEARNERS, arms, steps
-from kd_jax.methods.ssl.learners import Learner, queue, scaled
+from kd_jax.methods.ssl import LEARNERS, arms, model, recipes, steps
+from kd_jax.methods.ssl.learners import Learner, Outputs, Seen, queue, scaled
 from kd_jax.training.state import step_key
 
 
@@ -211,6 +211,48 @@ def test_held_prototypes(parts, batch):
     tables.append(made.params["prototypes"])
   np.testing.assert_array_equal(tables[0], tables[2])
   assert np.abs(tables[3] - tables[2]).max() > 1e-5
+
+
+@pytest.mark.parametrize("arm", ["simclr", "moco_v3"])
+def test_negatives_of_all_devices_or_of_ones_own(arm, config_of):
+  z = np.random.default_rng(0).normal(size=(4, 4, 3, 6)).astype(np.float32)
+  learner, config = LEARNERS[arm], config_of(arm)
+
+  def terms(z, settings):
+    """Of the rows of a device: two views, two targets."""
+    views = [Seen(x, x, x, x, None) for x in z]
+    out = Outputs(views[:2], views[2:], None, {}, 0.0, {}, None, None)
+    return learner.terms(out, settings, axis_name="batch")["contrast"]
+
+  def on_devices(**own):
+    s = dataclasses.replace(recipes.settings(config, arm), **own)
+    run = jax.vmap(lambda z: terms(z, s), axis_name="batch")
+    return s, run(z)
+
+  s, every = on_devices()
+  views = [Seen(x, x, x, x, None) for x in z.swapaxes(0, 1).reshape(4, 12, 6)]
+  out = Outputs(views[:2], views[2:], None, {}, 0.0, {}, None, None)
+  whole = learner.terms(out, s)["contrast"]
+  np.testing.assert_allclose(every.ravel(), whole, rtol=1e-5)
+  s, own = on_devices(local_negatives=True)
+  out = Outputs(
+    [Seen(x, x, x, x, None) for x in z[1, :2]],
+    [Seen(x, x, x, x, None) for x in z[1, 2:]],
+    *(None, {}, 0.0, {}, None, None),
+  )
+  alone = learner.terms(out, s)["contrast"]
+  np.testing.assert_allclose(own[1], alone, rtol=1e-5)
+  assert np.abs(own - every).min() > 1e-3
+
+
+def test_batch_statistics_of_a_device_alone(config_of):
+  config, learner = config_of("simclr"), LEARNERS["simclr"]
+  for local, axis in ((False, "batch"), (True, None)):
+    s = dataclasses.replace(
+      recipes.settings(config, "simclr"), local_statistics=local
+    )
+    net = model.network(config, s, learner, 3, axis_name="batch")
+    assert (net.backbone.axis_name, net.projector.axis_name) == (axis, axis)
 
 
 def test_views_share_batch_statistics_or_do_not(parts, batch):
