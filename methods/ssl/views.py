@@ -61,6 +61,8 @@ def _odd(blur=(0.0, 0.0), area=(0.08, 1.0), solarise=0.2):
 # The two global views first; then local ones.
 VIEWS: dict[str, tuple[View, ...]] = {
   "digits": (dataclasses.replace(_DIGIT, count=2),),
+  # Less is cut off: "small"'s.
+  "digits_weak": (dataclasses.replace(_DIGIT, area=(0.6, 1.0), count=2),),
   "digits_multicrop": (
     dataclasses.replace(_DIGIT, count=2),
     dataclasses.replace(_DIGIT, area=(0.15, 0.4), size=0.5, count=2),
