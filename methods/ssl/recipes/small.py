@@ -17,7 +17,7 @@ SMALL: Recipe = {
   "moco_v2plus": {"queue": 960},
   "moco_notebook": {"queue": 960},
   "moco_v3": {"predictor": "128 bn relu, 64 bias"},
-  "byol": {"predictor": "128 bn relu, 64 bias"},
+  "byol": {"predictor": "128 bn relu, 64 bias", "ema": 0.95},
   "dino": {
     "projector": "r bias gelu, 64 bias",
     "prototypes": 64,
