@@ -83,6 +83,12 @@ def test_rates_are_for_a_batch():
   lightly = arms.PRESETS["cifar10"]
   assert recipes.settings(lightly, "simsiam").learning_rate == 0.06
   assert recipes.settings(lightly, "simclr").learning_rate == 0.24
+  # With SGD a factor of the loss counts: its BYOL has a quarter of the paper's
+  # slope, its MoCo is the mean of two ways.
+  assert recipes.settings(lightly, "byol").scale == 0.25
+  assert recipes.settings(lightly, "moco_notebook").scale == 0.5
+  assert not recipes.settings(lightly, "simsiam").predictor_constant
+  assert recipes.settings(base, "simsiam").predictor_constant
   mine = fields.override(lightly, {"settings.temperature": 0.9})
   assert recipes.settings(mine, "simclr").temperature == 0.9
 
