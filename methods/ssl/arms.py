@@ -9,7 +9,6 @@ from kd_jax.methods.ssl.config import (
   DataConfig,
   NetConfig,
   ProbeConfig,
-  Settings,
 )
 from kd_jax.methods.ssl.learners import LEARNERS, Learner
 from kd_jax.methods.ssl.recipes import COLLAPSES
@@ -115,7 +114,7 @@ PRESETS = {
     data=DataConfig(view_size=16),
     net=NetConfig(widths=(16, 32, 64, 128)),
     probe=ProbeConfig(labels=500, penalties=8, iterations=40),
-    settings=Settings(views="digits_weak"),
+    recipe="digits",
     steps=600,
   ),
   # lightly's benchmark: 200 epochs, batch 512.

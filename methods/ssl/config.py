@@ -175,8 +175,8 @@ class Config(experiment.NetworkConfig):
 
   Attributes:
     arms: which methods, controls and collapses run.
-    recipe: where settings come from: "small", "lightly", "solo", "imagenet100"
-      or "imagenet".
+    recipe: where settings come from: "small", "digits", "lightly", "solo",
+      "imagenet100" or "imagenet".
     data: what is looked at.
     net: the encoder.
     probe: how it is judged.

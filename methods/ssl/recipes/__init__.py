@@ -15,7 +15,7 @@ from kd_jax.methods.ssl.learners import LEARNERS
 from kd_jax.methods.ssl.recipes.cifar import LIGHTLY, SOLO
 from kd_jax.methods.ssl.recipes.imagenet import IMAGENET, IMAGENET100
 from kd_jax.methods.ssl.recipes.parts import Recipe
-from kd_jax.methods.ssl.recipes.small import SMALL
+from kd_jax.methods.ssl.recipes.small import DIGITS, SMALL
 
 BASE = Settings(
   optimizer="sgd",
@@ -57,6 +57,7 @@ BASE = Settings(
 
 RECIPES: dict[str, Recipe] = {
   "small": SMALL,
+  "digits": DIGITS,
   "lightly": LIGHTLY,
   "solo": SOLO,
   "imagenet100": IMAGENET100,
