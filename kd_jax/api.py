@@ -204,7 +204,7 @@ def train(
     Interrupted: after a checkpoint, when a signal came.
   """
   method, preset, config = configure(method, preset, config, **values)
-  data = dict(data or {})
+  data = _roles(data)
   accel.start()
   workdir = pathlib.Path(
     accel.from_first(
@@ -322,7 +322,16 @@ def _as_it_was(method, config, about, data, workdir):
   own = {k: v for k, v in roles.items() if f"data.{k}" in files}
   found = inputs.find(method, config, own, workdir, finished=True)
   config, own = inputs.replace(config, own, found)
-  return config, own if data is None else dict(data)
+  return config, own if data is None else _roles(data)
+
+
+def _roles(data: Any) -> dict[str, Any]:
+  if data is not None and not isinstance(data, Mapping):
+    raise UsageError(
+      f"data is a {type(data).__name__}; it is a dict, from what a method "
+      "calls its data to a path or arrays"
+    )
+  return dict(data or {})
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:

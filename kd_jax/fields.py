@@ -39,6 +39,8 @@ def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 ABOVE_0 = 1e-12  # The lower end of numbers that must be above 0.
+BELOW_1 = math.nextafter(1.0, 0.0)  # The upper end of those below 1.
+MOST = 2**31 - 1  # The upper end of counts, which are int32.
 
 
 def check(
@@ -51,7 +53,8 @@ def check(
   Args:
     config: a configuration. Its floats must be finite, whichever they are.
     choices: what a field may be, by name ("net.name").
-    ranges: (name, least, most) of numbers; `ABOVE_0` and infinity are ends.
+    ranges: (name, least, most) of numbers; infinity and the constants above
+      are ends, too.
 
   Raises:
     UsageError: one sentence for the first field that is wrong.
@@ -68,9 +71,21 @@ def check(
       raise UsageError(f"{name} is {value}; it must be finite")
   for name, low, high in ranges:
     if not low <= values[name] <= high:
-      limit = f"at least {low}" if high == math.inf else f"{low} to {high}"
-      limit = "above 0" if low == ABOVE_0 else limit
-      raise UsageError(f"{name} is {values[name]}; it must be {limit}")
+      raise UsageError(
+        f"{name} is {values[name]}; it must be {_limits(low, high)}"
+      )
+
+
+def _limits(low: float, high: float) -> str:
+  """A range in words: "above 0", "1 to 1,024"."""
+  least = "above 0" if low == ABOVE_0 else f"at least {low:,}"
+  if high in (math.inf, MOST):
+    return least
+  if high == BELOW_1:
+    return f"{least} and below 1"
+  if low == ABOVE_0:
+    return f"{least}, at most {high:,}"
+  return f"{low:,} to {high:,}"
 
 
 def override(config: Any, values: Mapping[str, Any]) -> Any:
@@ -133,7 +148,8 @@ def _check_type(name: str, old: Any, new: Any) -> None:
   wanted = kinds.get(type(old))
   wrong = wanted is not None and not isinstance(new, wanted)
   if wrong or (isinstance(new, bool) and type(old) in (int, float)):
-    raise UsageError(f"{name} cannot be {new!r}; it is {_kind(old)}")
+    shown = " ".join(repr(new).split())
+    raise UsageError(f"{name} cannot be {shown}; it is {_kind(old)}")
   if isinstance(old, tuple) and old and not isinstance(old[0], tuple):
     for value in new:
       _check_type(f"each of {name}", old[0], value)

@@ -110,6 +110,9 @@ def _row_names(run: Any) -> list[str]:
 def curves(rows: Sequence[Mapping[str, Any]], metric: str) -> Any:
   """One metric over steps, a line per arm and phase.
 
+  Many lines have their names beside the axes, and a scale of powers if they
+  are far apart.
+
   Args:
     rows: rows of `metrics.jsonl`.
     metric: its name.
@@ -117,17 +120,25 @@ def curves(rows: Sequence[Mapping[str, Any]], metric: str) -> Any:
   Returns:
     The figure.
   """
-  figure = new_figure()
-  axes = figure.subplots()
   lines: dict[str, list[tuple[int, float]]] = {}
   for row in rows:
     if row["kind"] == "train" and row.get(metric) is not None:
       label = ".".join(filter(None, (row["arm"], row["phase"])))
       lines.setdefault(label, []).append((row["step"], row[metric]))
-  for label, points in lines.items():
-    axes.plot(*zip(*points, strict=True), label=label)
+  columns = -(-len(lines) // 25)
+  beside = len(lines) > 8
+  figure = new_figure(7 + 2 * columns if beside else 7)
+  axes = figure.subplots()
+  for number, (label, points) in enumerate(lines.items()):
+    style = ("-", "--", ":", "-.")[number // 10 % 4]
+    axes.plot(*zip(*points, strict=True), style, label=label)
   axes.set(xlabel="step", ylabel=metric)
-  if lines:
+  values = [value for points in lines.values() for _, value in points]
+  if beside and 0 < 100 * min(values) < max(values):
+    axes.set_yscale("log")
+  if beside:
+    figure.legend(loc="outside right upper", ncols=columns, fontsize=7)
+  elif lines:
     axes.legend()
   return figure
 

@@ -152,12 +152,20 @@ def test_configure():
     ({"arms": ("x",)}, "no arm 'x'; there is: search"),
     ({"arms": "search"}, "arms cannot be 'search'; it is a list"),
     ({"arms": (3,)}, "each of arms cannot be 3"),
+    ({"steps": np.eye(2)}, "steps cannot be array.*1.*; it is a whole"),
     ({"arms": ()}, "arms is empty; there is: search"),
     ({"arms": ("search", "search")}, "arms has 'search' twice"),
     ({"config": Config(), "steps": 3}, "no field 'steps'"),
   ]:
     with pytest.raises(UsageError, match=says):
       api.configure("toy_seeds", **wrong)
+
+
+@pytest.mark.parametrize("data", [[1, 2], np.eye(2), "digits"])
+def test_data_goes_by_roles(tmp_path, data):
+  with pytest.raises(UsageError, match="; it is a dict, from what a method"):
+    kd_jax.train(METHOD, "tiny", data=data, quiet=True, workdir=tmp_path / "r")
+  assert not (tmp_path / "r").exists()
 
 
 def test_the_default_folder_names_the_run(tmp_path, monkeypatch):

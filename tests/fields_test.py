@@ -1,4 +1,5 @@
 import dataclasses
+import math
 
 import pytest
 
@@ -129,3 +130,23 @@ def test_cadences_and_seeds_have_ranges(bad):
   with pytest.raises(UsageError, match=f"{next(iter(bad))} is"):
     Config(**bad)
   Config(seed=2**32 - 1, log_every=1, eval_every=0, save_every=0)
+
+
+@pytest.mark.parametrize(
+  ("low", "high", "value", "says"),
+  [
+    (fields.ABOVE_0, math.inf, 0.0, "must be above 0"),
+    (fields.ABOVE_0, 1.0, 0.0, "must be above 0, at most 1.0"),
+    (0.0, fields.BELOW_1, 1.0, "must be at least 0.0 and below 1"),
+    (2, fields.MOST, 1, "must be at least 2"),
+    (2, 2**20, 1, "must be 2 to 1,048,576"),
+    (0.0, math.inf, math.nan, "must be finite"),
+  ],
+)
+def test_a_range_in_words(low, high, value, says):
+  config = dataclasses.replace(Mine(), learning_rate=value)
+  with pytest.raises(UsageError) as error:
+    fields.check(config, {}, [("learning_rate", low, high)])
+  assert str(error.value).endswith(says)
+  within = dataclasses.replace(Mine(), learning_rate=low)
+  fields.check(within, {}, [("learning_rate", low, high)])

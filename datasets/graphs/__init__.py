@@ -63,7 +63,9 @@ def load(
     return checked(source)
   if not isinstance(source, str | os.PathLike):
     raise DataError(
-      f"a graph is a name, a path or a Graph, not {type(source).__name__}"
+      f"a graph is a name, a path or a Graph, not {type(source).__name__}; "
+      "arrays and lists make one by kd_jax.datasets.graphs.Graph(name, "
+      "entities, relations, train, valid, test)"
     )
   source = os.fspath(source)
   if not source:

@@ -38,27 +38,47 @@ def checked(graph: Graph) -> Graph:
 
 
 def _names(names, what) -> tuple[str, ...]:
+  # A set has no order that numbers could mean, a text is one name.
+  if not isinstance(names, list | tuple | np.ndarray) or not len(names):
+    raise DataError(
+      f"{what} are {_short(names)}, expected a list or tuple of names, whose "
+      "places are the numbers"
+    )
   seen: dict[str, int] = {}
   for place, name in enumerate(names):
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not name.strip():
       raise DataError(f"{what}: number {place} is {name!r}, expected a name")
     if name in seen:
       raise DataError(
         f"{what}: number {place} is {name!r}, the name of number {seen[name]}"
       )
-    seen[name] = place
-  return tuple(names)
+    seen[str(name)] = place
+  return tuple(seen)
+
+
+def _short(value) -> str:
+  text = " ".join(repr(value).split())
+  return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _triples(triples, what, limits) -> Int32[np.ndarray, "n 3"]:
-  found = np.asarray(triples)
+  try:
+    found = np.asarray(triples)
+  except ValueError:
+    raise DataError(
+      f"{what} has rows of different lengths, expected three numbers in each"
+    ) from None
   if found.ndim != 2 or found.shape[1] != 3 or not len(found):
     raise DataError(
-      f"{what} has the shape {found.shape}, expected (n, 3), a triple or more"
+      f"{what} has the shape {found.shape}, expected (n, 3), a triple or more, "
+      "as an array or a list of rows"
     )
+  if np.ma.is_masked(triples):
+    raise DataError(f"{what} has masked numbers, expected all of them")
   if not np.issubdtype(found.dtype, np.integer):
     raise DataError(
-      f"{what} is {found.dtype}, expected numbers of names, int32"
+      f"{what} is {found.dtype}, expected the numbers of names (an entity's "
+      "place in entities, a relation's in relations), int32"
     )
   for column, label in enumerate(("head", "relation", "tail")):
     count = limits[column == RELATION]

@@ -86,10 +86,11 @@ def hue(image: RGB, turn: Scalar) -> RGB:
   chroma = high - low
   safe = jnp.where(chroma > 0, chroma, 1.0)
   r, g, b = image[..., 0], image[..., 1], image[..., 2]
+  # Not high == r: a compiler may work out r twice, a last place apart.
   sixths = jnp.where(
-    high == r,
+    (r >= g) & (r >= b),
     (g - b) / safe,
-    jnp.where(high == g, (b - r) / safe + 2.0, (r - g) / safe + 4.0),
+    jnp.where(g >= b, (b - r) / safe + 2.0, (r - g) / safe + 4.0),
   )
   sixths = sixths + 6.0 * jnp.float32(turn)
   # A channel is high - chroma * ramp(hue - its own place on the circle).

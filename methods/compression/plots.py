@@ -53,7 +53,7 @@ def frontier(points: Mapping[str, tuple[float, float]]) -> list[str]:
 
 
 def pareto(points: Mapping[str, tuple[float, float]], title: str) -> Any:
-  """Costs against accuracies, with the frontier.
+  """Costs against errors, both on scales of powers, with the frontier.
 
   Args:
     points: (cost, accuracy) by name.
@@ -62,22 +62,30 @@ def pareto(points: Mapping[str, tuple[float, float]], title: str) -> Any:
   Returns:
     The figure.
   """
-  figure = report.new_figure(8, 5)
+  figure = report.new_figure(9, 6)
   axes = figure.subplots()
   edge = frontier(points)
-  for name, (x, y) in points.items():
-    colour = "tab:blue" if name in edge else "tab:gray"
-    axes.plot(x, 100 * y, "o", color=colour)
+  # A network without an error would have no place on such a scale.
+  drawn = {n: (x, max(100 * (1 - y), 0.01)) for n, (x, y) in points.items()}
+  for name, place in drawn.items():
+    best = name in edge
+    axes.plot(*place, "o", color="tab:blue" if best else "tab:gray")
     axes.annotate(
-      name, (x, 100 * y), xytext=(4, 3), textcoords="offset points", fontsize=7
+      name,
+      place,
+      xytext=(4, 3),
+      textcoords="offset points",
+      fontsize=8 if best else 6,
+      color="black" if best else "gray",
     )
   axes.plot(
-    [points[n][0] for n in edge],
-    [100 * points[n][1] for n in edge],
+    *zip(*(drawn[n] for n in edge), strict=True),
     color="tab:blue",
     alpha=0.5,
     drawstyle="steps-post",
   )
-  axes.set_xscale("log")
-  axes.set(xlabel=title, ylabel="test accuracy, %")
+  axes.set(xscale="log", yscale="log")
+  axes.yaxis.set_major_formatter("{x:g}")
+  axes.yaxis.set_minor_formatter("{x:g}")
+  axes.set(xlabel=title, ylabel="test error, %")
   return figure

@@ -7,27 +7,32 @@ from kd_jax import fields
 from kd_jax.errors import UsageError
 from kd_jax.methods.compression import hosts, pipeline
 
-_MOST = 2**31 - 1
 _RANGES = (
-  ("train_images", 0, _MOST),
-  ("val_images", 1, _MOST),
+  ("train_images", 0, fields.MOST),
+  ("val_images", 1, fields.MOST),
   ("batch_size", 1, 2**20),
-  ("dense_steps", 1, _MOST),
-  ("tune_steps", 1, _MOST),
-  ("learning_rate", 1e-12, math.inf),
-  ("tune_rate", 1e-12, math.inf),
-  ("distil.rate", 1e-12, math.inf),
+  ("dense_steps", 1, fields.MOST),
+  ("tune_steps", 1, fields.MOST),
+  ("learning_rate", fields.ABOVE_0, math.inf),
+  ("tune_rate", fields.ABOVE_0, math.inf),
+  ("distil.rate", fields.ABOVE_0, math.inf),
   ("weight_decay", 0.0, math.inf),
   ("crop", 0, 2**10),
-  ("distil.images", 0, _MOST),
+  ("distil.images", 0, fields.MOST),
   *(
     (f"distil.{name}", 0.0, math.inf)
     for name in ("attention", "similarity", "distance", "angle", "hint")
   ),
-  ("distil.temperature", 1e-12, math.inf),
+  ("distil.temperature", fields.ABOVE_0, math.inf),
   ("distil.weight", 0.0, 1.0),
   ("distil.smoothing", 0.0, 0.999),
 )
+_CHOICES = {
+  "model": hosts.NAMES,
+  "distil.teacher_model": hosts.NAMES,
+  "distil.student_model": hosts.NAMES,
+  "optimizer": ("adam", "sgd"),
+}
 # Networks whose widths are a field.
 _WIDE = ("lenet_300_100", "lenet5", "small_cnn", "xnor_cnn", "cnn", "cnn_norms")
 
@@ -42,26 +47,7 @@ def check_fields(config: Any) -> None:
     UsageError: one sentence for the first field that is wrong.
   """
   values = dict(fields.walk(config))
-  for name, value in values.items():
-    numbers = value if isinstance(value, tuple) else (value,)
-    if any(isinstance(v, float) and not math.isfinite(v) for v in numbers):
-      raise UsageError(f"{name} is {value}; it must be finite")
-  for name, low, high in _RANGES:
-    if not low <= values[name] <= high:
-      limit = "above 0" if low == 1e-12 else f"at least {low}"
-      limit += "" if high in (math.inf, _MOST) else f", at most {high}"
-      raise UsageError(f"{name} is {values[name]}; it must be {limit}")
-  choices = {
-    "model": hosts.NAMES,
-    "distil.teacher_model": hosts.NAMES,
-    "distil.student_model": hosts.NAMES,
-    "optimizer": ("adam", "sgd"),
-  }
-  for name, known in choices.items():
-    if values[name] not in known:
-      raise UsageError(
-        f"{name} is {values[name]!r}; it is one of {', '.join(known)}"
-      )
+  fields.check(config, _CHOICES, _RANGES)
   if config.widths and config.model not in _WIDE:
     raise UsageError(
       f"widths are of {', '.join(_WIDE)}; {config.model} has its own"

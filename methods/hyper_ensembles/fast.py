@@ -16,8 +16,9 @@ from kd_jax.backbones.conv import Init
 
 # Of a normal distribution cut off at two deviations.
 _CUT = 0.87962566
-# So many times rows are added half to half.
+# So many times examples are added half to half, and members one by one.
 _HALVES = 6
+_MEMBERS = 8
 
 
 def gaussian(
@@ -108,21 +109,26 @@ _scaled.defvjp(lambda x, weight: (x * weight, (x, weight)), _scaled_backward)
 
 
 def _added(
-  x: Float[Array, "..."], shape: tuple[int, ...]
+  x: Float[Array, "k b ..."], shape: tuple[int, ...]
 ) -> Float[Array, "..."]:
   """The gradient of a broadcast: the sum over the axes that are 1 in `shape`.
 
-  Rows (k, b, c) of a member are added half to half first: these fuse with what
-  made them, where the CPU's sum over an axis that is not the last takes 20
-  times as long.
+  Members are added one by one and examples half to half first: these fuse with
+  what made them, where the CPU's sum over an axis that is not the last takes 20
+  times as long. Sums are of float32 at least.
   """
-  if x.ndim == 3 and shape[1] == 1:
+  dtype = x.dtype
+  x = x.astype(jnp.promote_types(dtype, jnp.float32))
+  if shape[0] < len(x) <= _MEMBERS:
+    x = sum(x[k : k + 1] for k in range(len(x)))
+  if shape[1] == 1:
     for _ in range(_HALVES):
       if x.shape[1] % 2 == 0:
         half = x.shape[1] // 2
         x = x[:, :half] + x[:, half:]
   axes = tuple(i for i, n in enumerate(shape) if n < x.shape[i])
-  return x.sum(axes, keepdims=True) if axes else x
+  x = x.sum(axes, keepdims=True) if axes else x
+  return x.astype(dtype)
 
 
 def wide(weight: Float[Array, "..."], ndim: int) -> Float[Array, "..."]:

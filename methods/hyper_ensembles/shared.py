@@ -1,16 +1,20 @@
 """The product of all members' inputs with the kernel that they share.
 
-y_k = ((x_k * r_k) W) * s_k: member k's kernel W * r_k s_k^T is never built. Nor
-are its gradients sums over activations. With M_k, the gradient in that kernel,
+y_k = ((x_k * r_k) W) * s_k: on the way forward member k's kernel W * r_k s_k^T
+is not built. On the way back it gives the inputs' gradient, member by member,
+with nothing as large as the activations to be scaled; and with M_k, the
+gradient in that kernel, no other one is a sum over activations:
 
   dW = sum_k M_k * r_k s_k^T
   dr_k = sum_f M_k * W s_k
   ds_k = sum_c M_k * W r_k
 
-(the last two over a window's places, too), and all of M costs what dW alone
-would. A convolution's M is small beside its activations; a dense layer's is
-worth it where members share inputs, for then no gradient of the inputs is
-needed on the way to dr. Reverse mode, of any order.
+(the last two over a window's places, too). All of M costs what dW alone would.
+A convolution's M is small beside its activations; a dense layer's is worth it
+where members share inputs, for then no gradient of the inputs is needed on the
+way to dr. Where a convolution's inputs have one channel, r is a factor of the
+outputs, which are then convolved once for all members that share them. Reverse
+mode, of any order.
 """
 
 import functools
@@ -73,6 +77,8 @@ def convolution(
   how = strides, padding
   if r is None:
     return _product(x, kernel, how)
+  if x.shape[-1] == 1:  # All that a window sees is scaled alike: scale outputs.
+    return by_member(_product(x, kernel, how), r * s)
   return _scaled(x, kernel, r, s, how)
 
 
@@ -95,18 +101,16 @@ def _forward(x, kernel, r, s, how):
 
 def _backward(how, kept, dy):
   x, kernel, r, s = kept
-
-  def gradients(x, dy):
-    return jax.vjp(lambda *of: _product(*of, how), x, kernel)[1](dy)
-
   alike = len(x) < len(r)
-  wide = jnp.broadcast_to(x, dy.shape[:2] + x.shape[2:])
-  dx = by_member(gradients(wide, by_member(dy, s))[0], r)
-  dx = dx.sum(0, keepdims=True) if alike else dx
-  m = [
-    gradients(x if alike else x[k : k + 1], dy[k : k + 1])[1]
-    for k in range(len(r))
-  ]
+  found = []
+  for k in range(len(r)):
+    own = x if alike else x[k : k + 1]
+    both = jnp.outer(r[k], s[k])
+    scaled = kernel * both.reshape(*(1,) * (kernel.ndim - 2), *both.shape)
+    _, back = jax.vjp(lambda *of: _product(*of, how), own, scaled)
+    found.append(back(dy[k : k + 1]))
+  dx, m = zip(*found, strict=True)
+  dx = sum(dx) if alike else jnp.concatenate(dx)
   return dx, *_of_kernels(m, kernel, r, s)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from kd_jax import fields
 from kd_jax.errors import UsageError
 
 CHOICES = {
@@ -19,29 +20,30 @@ CHOICES = {
   "hyper.loss": ("gibbs", "ensemble"),
 }
 KINDS = ("l2", "dropout", "smoothing")
-_LOWEST = {
-  "seeds": 1,
-  "members": 2,
-  "runs": 1,
-  "steps": 1,
-  "batch_size": 1,
-  "warmup": 0,
-  "norm_l2": 0,
-  "l2": 0,
-  "data.train": 0,
-  "data.val": 2,
-  "hyper.every": 1,
-  "hyper.warmup": 0,
-  "hyper.batch": 1,
-  "hyper.tau": 0,
-  "hyper.samples": 0,
-}
-_POSITIVE = (
-  "learning_rate",
-  "fast_rate",
-  "hyper.longer",
-  "hyper.rate",
-  "hyper.embed_scale",
+_RANGES = (
+  ("seeds", 1, fields.MOST),
+  ("members", 2, fields.MOST),
+  ("runs", 1, fields.MOST),
+  ("steps", 1, fields.MOST),
+  ("batch_size", 1, fields.MOST),
+  ("warmup", 0, fields.MOST),
+  ("norm_l2", 0.0, math.inf),
+  ("l2", 0.0, math.inf),
+  ("dropout", 0.0, fields.BELOW_1),
+  ("smoothing", 0.0, fields.BELOW_1),
+  ("learning_rate", fields.ABOVE_0, math.inf),
+  ("fast_rate", fields.ABOVE_0, math.inf),
+  ("data.train", 0, fields.MOST),
+  ("data.val", 2, fields.MOST),
+  ("data.wrong", 0.0, fields.BELOW_1),
+  ("hyper.every", 1, fields.MOST),
+  ("hyper.warmup", 0, fields.MOST),
+  ("hyper.batch", 1, fields.MOST),
+  ("hyper.samples", 0, fields.MOST),
+  ("hyper.tau", 0.0, math.inf),
+  ("hyper.longer", fields.ABOVE_0, math.inf),
+  ("hyper.rate", fields.ABOVE_0, math.inf),
+  ("hyper.embed_scale", fields.ABOVE_0, math.inf),
 )
 
 
@@ -54,22 +56,7 @@ def check_fields(config: Any) -> None:
   Raises:
     UsageError: for the first field that is wrong.
   """
-  for name, known in CHOICES.items():
-    value = _at(config, name)
-    if value not in known:
-      raise UsageError(f"{name} is {value!r}; there are {', '.join(known)}")
-  for name, low in _LOWEST.items():
-    value = _at(config, name)
-    if not value >= low:
-      raise UsageError(f"{name} is {value}; it must be at least {low}")
-  for name in _POSITIVE:
-    value = _at(config, name)
-    if not 0 < value < math.inf:
-      raise UsageError(f"{name} is {value:g}; it must be above 0")
-  for name in ("dropout", "smoothing", "data.wrong"):
-    value = _at(config, name)
-    if not 0 <= value < 1:
-      raise UsageError(f"{name} is {value:g}; it must be in [0, 1)")
+  fields.check(config, CHOICES, _RANGES)
   _check_tuned(config)
   _check_lists(config)
   if config.hyper.fast_init > 1:
@@ -165,9 +152,3 @@ def _check_tuned(config) -> None:
     "wrn28_10",
   ):
     raise UsageError(f"{config.model} has no dropout to tune")
-
-
-def _at(config: Any, name: str) -> Any:
-  for part in name.split("."):
-    config = getattr(config, part)
-  return config

@@ -1,7 +1,7 @@
-"""Blocks: Gram-Schmidt, transforms by blocks, distances over blocks.
+"""Blocks: Gram-Schmidt, and what blocks do to vectors; see `distances`, too.
 
-Letters: b batch, t tiles of p vectors, r relations, g blocks, k their size,
-d = g k the width.
+Letters: t tiles of p vectors, r relations, g blocks, k their size, d = g k the
+width.
 
 A vector of width d is a list of g sub-vectors of size k. Coordinate j of block
 i stands at place j * g + i, so that a vector reshapes to (k, g) with the blocks
@@ -14,7 +14,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 # Under the square roots: a vector of length 0 has a gradient, 0, and a block of
 # rank below k has an answer.
@@ -24,11 +24,6 @@ _TINY = 1e-12
 # added up one by one, or in a loop. Measured.
 _SMALL = 8
 _FEW = 32
-# Bytes of a table's rows whose gradients are worked out together on a CPU,
-# where all of them are more than so many times as large. Below that a loop
-# costs more than it spares, on Kinships three times as much.
-_CACHE = 2**22
-_MANY = 8
 _einsum = functools.partial(jnp.einsum, precision="highest")
 
 
@@ -214,143 +209,3 @@ def _multiply_backward(transposed, saved, dy):
 
 
 _multiply.defvjp(_multiply_forward, _multiply_backward)
-
-
-def distance(
-  a: Float[Array, "b d"], c: Float[Array, "b m d"], size: int
-) -> Float[Array, "b m"]:
-  """Sums over blocks of Euclidean (not squared) distances.
-
-  With blocks of size 1 that is the L1 distance, of size 2 the sum of the moduli
-  of complex differences.
-
-  Source: OTE (arXiv 1911.04910), the score's distance
-
-  Args:
-    a: vectors.
-    c: for each of them m others; (1, m, d) for the same ones.
-    size: k, coordinates per block.
-
-  Returns:
-    The distances. Their gradient is 0 where two blocks are equal.
-  """
-  if size == 1:
-    return jnp.abs(a[:, None] - c).sum(-1)
-  return _distance(a, c, size)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _distance(a, c, size):
-  return _distance_forward(a, c, size)[0]
-
-
-def _distance_forward(a, c, size):
-  # Slices before differences: the compiler then makes one pass of it.
-  x, y = (z.reshape(*z.shape[:-1], size, -1) for z in (a[:, None], c))
-  squared = sum((x[..., j, :] - y[..., j, :]) ** 2 for j in range(size))
-  # A root and a quotient: a CPU is five times as long over a reciprocal root.
-  length = jnp.sqrt(squared + _TINY)
-  return _row_sums(length), (a, c, 1 / length)
-
-
-def _distance_backward(size, saved, g):
-  # The derivative of a length is the direction. Written out, because the one
-  # that is derived pads every slice to the whole and adds them up.
-  a, c, inverse = saved
-  weight = _settled(g)[..., None] * inverse
-  # The large gradient as it is wanted: a sign would be one more pass over it.
-  to_c = (c - a[:, None]) * jnp.concatenate([weight] * size, -1)
-  to_a = -to_c.sum(1)
-  return to_a, to_c if len(c) == len(a) else to_c.sum(0, keepdims=True)
-
-
-_distance.defvjp(_distance_forward, _distance_backward)
-
-
-def distance_to_rows(
-  a: Float[Array, "b d"],
-  table: Float[Array, "n d"],
-  index: Int[Array, "b m"],
-  size: int,
-) -> Float[Array, "b m"]:
-  """The same to rows of a table, by number.
-
-  On a CPU the gradient of many rows takes some vectors at a time, as many as
-  leave their rows in its cache, and adds each lot to the table where it stands.
-
-  Args:
-    a: vectors.
-    table: the rows.
-    index: for each vector the numbers of m rows.
-    size: k, coordinates per block.
-
-  Returns:
-    `distance(a, table[index], size)`.
-  """
-  if 4 * index.size * table.shape[1] <= _MANY * _CACHE:
-    return distance(a, table[index], size)
-  return _distance_to_rows(a, table, index, size)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _distance_to_rows(a, table, index, size):
-  return distance(a, table[index], size)
-
-
-def _to_rows_forward(a, table, index, size):
-  return distance(a, table[index], size), (a, table, index)
-
-
-def _to_rows_backward(size, saved, g):
-  a, table, index = saved
-  most = max(1, _CACHE // (4 * index.shape[1] * table.shape[1]))
-  few = next(n for n in range(min(most, len(a)), 0, -1) if len(a) % n == 0)
-
-  def add(total, part):
-    a, index, g = part
-    _, back = jax.vjp(lambda a, c: distance(a, c, size), a, table[index])
-    to_a, to_c = back(g)
-    return total.at[index].add(to_c), to_a
-
-  def divided(*parts):
-    parts = [x.reshape(-1, few, *x.shape[1:]) for x in parts]
-    to_table, to_a = jax.lax.scan(add, jnp.zeros_like(table), parts)
-    return to_a.reshape(a.shape), to_table
-
-  def whole(*parts):
-    return add(jnp.zeros_like(table), parts)[::-1]
-
-  to_a, to_table = jax.lax.platform_dependent(
-    a, index, g, cpu=divided, default=whole
-  )
-  return to_a, to_table, None
-
-
-_distance_to_rows.defvjp(_to_rows_forward, _to_rows_backward)
-
-
-def _row_sums(x):
-  """Sums over the last axis.
-
-  A CPU adds a row up number by number, each waiting for the one before; as a
-  product with ones it has many at a time.
-  """
-
-  def product(x):
-    return jnp.matmul(x, jnp.ones(x.shape[-1], x.dtype), precision="highest")
-
-  return jax.lax.platform_dependent(x, cpu=product, default=lambda x: x.sum(-1))
-
-
-def _settled(g):
-  """The same numbers, computed once.
-
-  A CPU's compiler draws what leads to a number into every use of it, here into
-  each coordinate of each candidate, and heeds no barrier. It does not look
-  behind a product, and one with the unit matrix changes nothing.
-  """
-
-  def product(g):
-    return jnp.matmul(g, jnp.eye(g.shape[-1]), precision="highest")
-
-  return jax.lax.platform_dependent(g, cpu=product, default=lambda g: g)

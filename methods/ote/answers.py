@@ -62,7 +62,7 @@ def ask(run: Any, text: str) -> str:
       those that are spelled alike.
   """
   graph = load_graph(run.config, run.data)
-  queries = [parse(line, graph) for line in _lines(text)]
+  queries = _read(text, graph)
   products = run.products
   arm = answering(products)
   product = products[f"{arm}.train"]
@@ -90,17 +90,29 @@ QUERY = Answer(
 )
 
 
-def _lines(text: str) -> list[str]:
-  if not text.startswith("@"):
-    return [text]
+def _read(text: str, graph: Graph) -> list[Query]:
+  # Between tabs any name is a name, one that begins with @ too.
+  if not text.startswith("@") or "\t" in text:
+    return [parse(text, graph)]
+  path, queries = text[1:], []
+  for number, line in enumerate(_lines(path), start=1):
+    try:
+      queries += [parse(line, graph)] if line.strip() else []
+    except UsageError as error:
+      raise UsageError(f"{path}, line {number}: {error}") from None
+  if not queries:
+    raise UsageError(f"{path} has no question")
+  return queries
+
+
+def _lines(path: str) -> list[str]:
+  if not path:
+    raise UsageError("'@' names no file; @FILE asks a file's lines")
   try:
-    whole = Path(text[1:]).expanduser().read_text(encoding="utf-8-sig")
+    whole = Path(path).expanduser().read_text(encoding="utf-8-sig")
   except (OSError, RuntimeError, UnicodeDecodeError) as error:
-    raise UsageError(f"cannot read {text[1:]}: {error}") from None
-  lines = [line for line in whole.splitlines() if line.strip()]
-  if not lines:
-    raise UsageError(f"{text[1:]} has no question")
-  return lines
+    raise UsageError(f"cannot read {path}: {error}") from None
+  return whole.splitlines()
 
 
 def _batches(items: Sequence[int], size: int):
@@ -129,11 +141,12 @@ def parse(text: str, graph: Graph) -> Query:
       "'? relation tail'"
     )
   side: Side = "tail" if tail == "?" else "head"
+  kept = head if side == "tail" else tail
   return Query(
     text=f"{head} {relation} {tail}",
     side=side,
-    kept=_number(head if side == "tail" else tail, graph.entities, "entity"),
-    relation=_number(relation, graph.relations, "relation"),
+    kept=_number(kept, graph.entities, "entity", graph.relations),
+    relation=_number(relation, graph.relations, "relation", graph.entities),
   )
 
 
@@ -141,24 +154,38 @@ def _three(text: str) -> list[str]:
   if "\t" in text:
     parts = [part.strip() for part in text.split("\t")]
   else:
+    words = shlex.shlex(text, posix=True, punctuation_chars=False)
+    # Quotes hold names together; a backslash is part of one.
+    words.whitespace_split, words.commenters, words.escape = True, "", ""
     try:
-      parts = shlex.split(text)
+      parts = list(words)
     except ValueError as error:
       raise UsageError(
         f"{text!r} has an open quote ({error}); names with quotes in them go "
         "between tabs"
       ) from None
   if len(parts) != 3 or not all(parts):
+    count = len(parts)
+    wrong = f"{count} part{'s' * (count != 1)}, not 3"
     raise UsageError(
-      f"{text!r} has {len(parts)} parts, not 3; it is 'head relation ?' or "
-      "'? relation tail', names with spaces in quotes of their own"
+      f"{text!r} has {wrong if count != 3 else 'an empty part'}; it is "
+      "'head relation ?' or '? relation tail', names with spaces in quotes of "
+      "their own"
     )
   return parts
 
 
-def _number(name: str, names: tuple[str, ...], what: str) -> int:
+def _number(
+  name: str, names: tuple[str, ...], what: str, others: tuple[str, ...]
+) -> int:
   if name in names:
     return names.index(name)
+  if name in others:
+    other = "a relation" if what == "entity" else "an entity"
+    raise UsageError(
+      f"{name!r} is {other}, where the {what} should stand; it is "
+      "'head relation ?' or '? relation tail'"
+    )
   folded = [n for n in names if n.casefold() == name.casefold()]
   close = folded or difflib.get_close_matches(name, names, n=3, cutoff=0.5)
   hint = (

@@ -8,9 +8,9 @@ from jaxtyping import Float32, Int32
 from kd_jax.datasets.graphs.describe import CATEGORIES, categories
 from kd_jax.datasets.graphs.graph import Graph
 from kd_jax.methods.ote import known, neighbours
+from kd_jax.methods.ote.batches import Sizes
 from kd_jax.methods.ote.config import Config
 from kd_jax.methods.ote.model import SIDES, Side
-from kd_jax.methods.ote.steps import Sizes
 
 PyTree = Any
 # The relations' categories as metrics name them.

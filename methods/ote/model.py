@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from kd_jax.methods.ote import algebra
+from kd_jax.methods.ote import algebra, distances
 from kd_jax.methods.ote.config import ModelConfig
 from kd_jax.methods.ote.validate import BLOCKS, DOTS
 
@@ -228,6 +228,7 @@ def compare(
   model: ModelConfig,
   asked: Float[Array, "b d"],
   candidates: Float[Array, "b m d"] | Float[Array, "m d"],
+  scale: Float[Array, "b d"] | None = None,
 ) -> Float[Array, "b m"]:
   """How far candidates are from where they should be, or minus a dot product.
 
@@ -235,6 +236,8 @@ def compare(
     model: the model.
     asked: where the answers should be.
     candidates: each question's own, or the same for all.
+    scale: what each question multiplies its candidates by, where that is wanted
+      of a distance.
 
   Returns:
     Distances.
@@ -243,9 +246,12 @@ def compare(
     if candidates.ndim == 2:
       return -jnp.matmul(asked, candidates.T, precision="highest")
     return -(asked[:, None] * candidates).sum(-1)
+  size = block_size(model)
   if candidates.ndim == 2:
-    candidates = candidates[None]
-  return algebra.distance(asked, candidates, block_size(model))
+    return distances.distance_to_all(asked, candidates, size, scale)
+  if scale is not None:
+    candidates = candidates * scale[:, None]
+  return distances.distance(asked, candidates, size)
 
 
 def compare_rows(
@@ -267,7 +273,7 @@ def compare_rows(
   """
   if model.name in DOTS:
     return compare(model, asked, table[index])
-  return algebra.distance_to_rows(asked, table, index, block_size(model))
+  return distances.distance_to_rows(asked, table, index, block_size(model))
 
 
 def offset(model: ModelConfig, margin: float) -> float:

@@ -89,27 +89,28 @@ def scores(
   if q.around is None:
     return start - plain
   total = plain + models.compare(model, q.asked, around)
-  back, turned = _back(model, q.relation, side, candidates)
+  back, scale, turned = _back(model, q.relation, side, candidates)
   for x in (q.kept, q.around):
-    total = total + models.compare(model, turned(x), back)
+    total = total + models.compare(model, turned(x), back, scale)
   return start - total / 4
 
 
 def _back(model, relation, side, candidates):
-  """Candidates brought to the kept side, and what to do to that side then."""
+  """Candidates on the kept side, their scales, and what to do to that side."""
   exact = model.name != "linear" and (
     relation.up is None or model.scale_side == "input"
   )
   if not exact:
-    return _rotate_all(model, relation, side, candidates), lambda x: x
+    rotated = _rotate_all(model, relation, side, candidates)
+    return rotated, None, lambda x: x
   scale = relation.down if side == "tail" else relation.up
   if scale is not None:
-    scale = scale.reshape(len(scale), 1, -1)
-    if candidates.ndim == 2:
-      candidates = candidates[None]
-    candidates = candidates * scale
-  act = models.TOWARDS[side]
-  return candidates, lambda x: act(model, relation, x[:, None], False)[:, 0]
+    scale = scale.reshape(len(scale), -1)
+
+  def turned(x):
+    return models.TOWARDS[side](model, relation, x[:, None], False)[:, 0]
+
+  return candidates, scale, turned
 
 
 def _rotate_all(model, relation, side, candidates):

@@ -1,67 +1,29 @@
 """A step: a batch that predicts tails, then one that predicts heads.
 
 Each is an optimizer step of its own; they stand in one body, so that neither
-needs a branch. Examples, negatives and their rejection are drawn inside.
+needs a branch. `batches` draws examples and negatives, inside.
 
 Letters: b triples of a batch on this device, m one answer and its negatives, n
 entities, d width.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from kd_jax import accel, losses
-from kd_jax.datasets import pipeline
-from kd_jax.errors import UsageError
-from kd_jax.methods.ote import algebra, context, known, scoring, state, tables
+from kd_jax.methods.ote import algebra, context, scoring, state, tables
 from kd_jax.methods.ote import model as models
+from kd_jax.methods.ote.batches import Batch, Sizes, draw_batch
 from kd_jax.methods.ote.config import Config, StageConfig
 from kd_jax.methods.ote.model import SIDES, Side
 from kd_jax.metrics import Mean, mean
-from kd_jax.training.state import step_key
 
 PyTree = Any
-# Sets the order of the heads' batches apart from the tails'.
-_ORDERS = {"tail": 0, "head": 0x51ED2701}
-
-
-class Sizes(NamedTuple):
-  """What a graph fixes of the compiled program.
-
-  Attributes:
-    entities: how many there are.
-    relations: how many there are.
-    halvings: by side, see `known.depth`.
-  """
-
-  entities: int
-  relations: int
-  halvings: tuple[int, int]
-
-
-class Batch(NamedTuple):
-  """A batch that asks for one side.
-
-  Attributes:
-    kept: the entity of the other side.
-    relation: the relation.
-    candidates: the answer, then the negatives.
-    counts: False where there is no negative to draw.
-    weight: the triples' weights.
-    triples: the training triples of the whole batch, all devices', by number.
-  """
-
-  kept: Int[Array, "b"]
-  relation: Int[Array, "b"]
-  candidates: Int[Array, "b m"]
-  counts: Bool[Array, "b m"]
-  weight: Float[Array, "b"]
-  triples: Int[Array, "_"]
 
 
 class Outputs(NamedTuple):
@@ -80,71 +42,6 @@ class Outputs(NamedTuple):
   counts: Bool[Array, "b m"]
   l3: Float[Array, ""]
   least_pivot: Float[Array, ""]
-
-
-def draw_batch(
-  config: Config,
-  stage: StageConfig,
-  sizes: Sizes,
-  carried: state.GraphState,
-  data: Mapping[str, PyTree],
-  side: Side,
-  axis_name: str | None = None,
-) -> Batch:
-  """This device's part of a batch.
-
-  Args:
-    config: the arm's configuration.
-    stage: its stage.
-    sizes: the graph's.
-    carried: the state; the batch depends on its seed and step.
-    data: see `inputs.training`.
-    side: what is asked for.
-    axis_name: the devices.
-
-  Returns:
-    The batch.
-  """
-  slots = _slots(stage.batch_size, axis_name)
-  rows = pipeline.rows(
-    carried.seed ^ jnp.uint32(_ORDERS[side]),
-    carried.step,
-    stage.batch_size,
-    len(data["weight"]),
-    slots,
-  )
-  asks = jax.tree.map(lambda x: x[rows], data["asks"][side])
-  halvings = sizes.halvings[SIDES.index(side)]
-  negatives, fine = known.draw(
-    step_key(carried, SIDES.index(side)),
-    slots,
-    asks["question"],
-    data["known"][side],
-    entities=sizes.entities,
-    count=stage.negatives,
-    halvings=halvings if config.loss.filter_negatives else 0,
-  )
-  answers = asks["answer"][:, None]
-  weight = data["weight"][rows]
-  return Batch(
-    kept=asks["kept"],
-    relation=asks["relation"],
-    candidates=jnp.concatenate([answers, negatives], 1),
-    counts=fine,
-    weight=weight if config.loss.subsampling else jnp.ones_like(weight),
-    triples=accel.all_gather(rows, axis_name),
-  )
-
-
-def _slots(batch_size, axis_name):
-  devices = accel.axis_size(axis_name)
-  if batch_size % devices:
-    raise UsageError(
-      f"a batch of {batch_size} triples does not divide over {devices} devices"
-    )
-  local = batch_size // devices
-  first = accel.axis_index(axis_name) * local
-  return (first + jnp.arange(local)).astype(jnp.int32)
 
 
 def forward(

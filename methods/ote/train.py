@@ -14,6 +14,7 @@ from kd_jax.methods.ote import (
   evaluation,
   inputs,
   neighbours,
+  scorer,
   state,
   steps,
 )
@@ -240,7 +241,7 @@ def scores_of(
 
   def answer(params, asked, side: Side = "tail"):
     kept, relation = (jax.numpy.asarray(x, "int32") for x in asked)
-    s = evaluation.scorer(own, margin, params, edges, count)
-    return evaluation.score_all(s, side, kept, relation)[:, :count]
+    s = scorer.scorer(own, margin, params, edges, count)
+    return scorer.score_all(s, side, kept, relation)[:, :count]
 
   return jax.jit(answer, static_argnames="side")

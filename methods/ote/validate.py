@@ -7,7 +7,6 @@ from kd_jax import fields
 from kd_jax.errors import UsageError
 
 _MOST = 2**30  # Steps and rows are int32.
-_ABOVE_0 = 1e-12
 CHOICES = {
   "model.name": ("ote", "linear", "rotate", "transe", "distmult", "complex"),
   "model.scale": ("none", "abs", "exp"),
@@ -34,9 +33,9 @@ _RANGES = (
       ("negatives", 1, 2**20),
       ("margin", 0.0, math.inf),
       ("temperature", 0.0, math.inf),
-      ("learning_rate", _ABOVE_0, math.inf),
+      ("learning_rate", fields.ABOVE_0, math.inf),
       ("decay_every", 0, _MOST),
-      ("decay", _ABOVE_0, 1.0),
+      ("decay", fields.ABOVE_0, 1.0),
       ("valid_every", 0, _MOST),
     )
   ),
@@ -61,19 +60,7 @@ def check_fields(config: Any) -> None:
     UsageError: one sentence for the first field that is wrong.
   """
   values = dict(fields.walk(config))
-  for name, choices in CHOICES.items():
-    if values[name] not in choices:
-      raise UsageError(
-        f"{name} is {values[name]!r}; it is one of {list(choices)}"
-      )
-  for name, low, high in _RANGES:
-    value = values[name]
-    if not math.isfinite(value):
-      raise UsageError(f"{name} is {value}; it must be finite")
-    if not low <= value <= high:
-      limit = f"at least {low}" if high == math.inf else f"{low} to {high}"
-      limit = "above 0" if low == _ABOVE_0 else limit
-      raise UsageError(f"{name} is {value}; it must be {limit}")
+  fields.check(config, CHOICES, _RANGES)
   for name in _EVEN:
     if values[name] % 2:
       raise UsageError(

@@ -4,8 +4,7 @@ Each is written for one pair, a vector p of probabilities and v of values of the
 same next states, and broadcasts over leading axes; places with p = 0 count for
 nothing (the adversary cannot invent transitions). All work with v less its
 smallest value on the support, so that nothing large cancels and float32 keeps
-six digits of the value. Of chi-square's kernel it does not where lam is tiny
-and the least value rare: that is a difference over lam.
+six digits of the value.
 
 Source: the duals are eq. 9 of Yang et al. 2023; the searches are ours.
 """
@@ -139,7 +138,7 @@ def _chi_square(p, v, lam):
     below = jnp.where(x < e, p, 0.0)
     return (2 * lam + (below * x).sum()) / below.sum()
 
-  # Found without derivatives: e's are those of its piece's root.
+  # Found without derivatives, which are those of the rest below.
   piece = jax.lax.stop_gradient((p, x, lam))
   start = root(jnp.inf, *piece)
   e, _ = jax.lax.while_loop(
@@ -147,12 +146,18 @@ def _chi_square(p, v, lam):
     lambda last: (root(last[0], *piece), last[0]),
     (start, jnp.full_like(start, jnp.inf)),
   )
-  e = root(e, p, x, lam)
-  ratio = jnp.maximum(e - x, 0) / (2 * lam)
+  # What rounding has left of e is kept apart from it: where lam is tiny,
+  # e - x is less than e's last places. Its terms are all of one sign.
+  left = 2 * lam - (p * jnp.maximum(e - x, 0)).sum()
+  rest = left / jnp.where(x < e, p, 0.0).sum()
+  ratio = jnp.maximum((e - x) + rest, 0) / (2 * lam)
   distance = (p * jnp.square(ratio - 1)).sum()
-  value = floor + (p * ratio * x).sum() + lam * distance
-  # The Lagrangian's: what rounding of e does to the sum costs its square alone.
-  value += (e - 2 * lam) * (1 - (p * ratio).sum())
+  # At the optimum the Lagrangian's derivatives are those with P and eta held:
+  # through them they would be differences over lam.
+  held = jax.lax.stop_gradient(ratio)
+  value = floor + (p * held * x).sum() + lam * (p * jnp.square(held - 1)).sum()
+  value += (e - 2 * lam) * (1 - (p * held).sum())
+  e += rest
   return value, floor + e - 2 * lam, p * ratio, distance
 
 

@@ -1,6 +1,5 @@
 """What a configuration may say."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +8,8 @@ from kd_jax.errors import UsageError
 from kd_jax.methods.robust_mdp.divergences import DIVERGENCES
 from kd_jax.methods.robust_mdp.step_sizes import cold_reach
 
-_MOST = 2**31 - 1  # Steps are int32.
 _CHOICES = {
+  "divergence": tuple(DIVERGENCES),
   "inner_rate": ("sqrt", "running", "constant", "theory"),
   "outer_rate": ("experiment", "theory"),
   "average": ("none", "eta", "q"),
@@ -20,9 +19,9 @@ _RANGES = (
   ("discount", 0.0, 0.999),
   ("use_lam", 1e-6, 1e6),
   ("seeds", 1, 2**16),
-  ("outer_steps", 1, _MOST),
+  ("outer_steps", 1, fields.MOST),
   ("inner_steps", 1, 2**16),
-  ("transitions", 1, _MOST),
+  ("transitions", 1, fields.MOST),
   ("chunk", 1, 2**20),
   ("first_action", 0.0, 1 - 1e-6),
   ("restart", 1e-6, 1.0),
@@ -45,21 +44,7 @@ def check_fields(config: Any) -> None:
   Raises:
     UsageError: one sentence for the first field that is wrong.
   """
-  choices_of = {"divergence": tuple(DIVERGENCES), **_CHOICES}
-  for name, choices in choices_of.items():
-    value = getattr(config, name)
-    if value not in choices:
-      raise UsageError(f"{name} is {value!r}; it is one of {list(choices)}")
-  for name, value in fields.walk(config):
-    values = value if isinstance(value, tuple) else (value,)
-    if any(isinstance(v, float) and not math.isfinite(v) for v in values):
-      raise UsageError(f"{name} is {value}; it must be finite")
-  for name, low, high in _RANGES:
-    value = getattr(config, name)
-    if not low <= value <= high:
-      whole = isinstance(high, int)
-      ends = f"{low:,} to {high:,}" if whole else f"{low:g} to {high:g}"
-      raise UsageError(f"{name} is {value}; it must be {ends}")
+  fields.check(config, _CHOICES, _RANGES)
   if config.solver == "gradients" and config.divergence == "l1":
     raise UsageError("solver gradients needs a finite conjugate; l1 has none")
   _check_lams(config.lams)

@@ -22,6 +22,15 @@ def test_a_good_one_is_taken_as_it_is(graph):
     assert taken.splits[split] is triples
 
 
+def test_lists_are_taken(graph, monkeypatch):
+  monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+  lists = {s: t.tolist() for s, t in graph.splits.items()}
+  names = np.array(graph.entities)
+  taken = graphs.load(dataclasses.replace(graph, entities=names, **lists))
+  assert taken.digest == graph.digest
+  assert type(taken.entities[0]) is str
+
+
 def test_other_integers_and_lists_of_names_become_ours(graph, monkeypatch):
   monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
   wide = {s: t.astype(np.int64) for s, t in graph.splits.items()}
@@ -57,7 +66,35 @@ def _changed(split, row, column, value):
       lambda g: {"entities": (*g.entities[:-1], g.entities[3])},
       "entities of .*: number 59 is .*, the name of number 3",
     ),
-    (lambda g: {"relations": range(4)}, "relations of .*: number 0 is 0, exp"),
+    (lambda g: {"relations": [*range(4)]}, "relations of .*: number 0 is 0, e"),
+    (
+      lambda g: {"relations": {"a", "b"}},
+      "relations of .* are {.*, expect",
+    ),
+    (lambda g: {"entities": {"a": 1}}, "entities of .* are {'a': 1}, expected"),
+    (
+      lambda g: {"entities": "abc"},
+      "entities of .* are 'abc', expected",
+    ),
+    (lambda g: {"entities": None}, "entities of .* are None, expected a list"),
+    (lambda g: {"entities": ()}, r"entities of .* are \(\), expected a list"),
+    (
+      lambda g: {"entities": ("a", " ")},
+      "entities of .*: number 1 is ' ', expected a name",
+    ),
+    (
+      lambda g: {"train": [[0, 0, 1], [0, 1]]},
+      "train of .* has rows of different lengths",
+    ),
+    (lambda g: {"train": {(0, 0, 1)}}, r"train of .* shape \(\)"),
+    (lambda g: {"train": [0, 0, 1]}, r"train of .* shape \(3,\)"),
+    (lambda g: {"train": [["a", "r", "b"]]}, "train of .* is <U1, expected"),
+    (lambda g: {"train": [[0, 0, None]]}, "train of .* is object, expected"),
+    (lambda g: {"train": [[0, 0, 2**40]]}, "train of .*, row 0: the tail is 1"),
+    (
+      lambda g: {"train": np.ma.masked_equal([[0, 0, 1]], 1)},
+      "train of .* has masked numbers",
+    ),
     (
       lambda g: {"test": np.concatenate([g.test, g.train[4:5]])},
       r"row \d+ of test is row 4 of train",
@@ -74,8 +111,10 @@ def test_bad_ones_are_refused(graph, monkeypatch, change, match):
     graphs.load(dataclasses.replace(graph, **change(graph)))
 
 
-@pytest.mark.parametrize("source", [None, 5, ("a", "b")])
+@pytest.mark.parametrize(
+  "source", [None, 5, ("a", "b"), [[0, 0, 1]], np.eye(3), {"train": []}, b"x"]
+)
 def test_what_is_no_graph_at_all(monkeypatch, source):
   monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-  with pytest.raises(DataError, match="a graph is a name, a path or a Graph"):
+  with pytest.raises(DataError, match=r"a graph is a name, .*; arrays"):
     graphs.load(source)

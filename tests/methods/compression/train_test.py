@@ -217,7 +217,7 @@ def test_what_a_network_has_nothing_for_is_refused_before_training(
     ({"model": "lenet6"}, "it is one of"),
     ({"widths": (3,), "model": "vgg16_224"}, "has its own"),
     ({"tune_rate": 0.0}, "above 0"),
-    ({"distil.weight": 1.5}, "at most 1"),
+    ({"distil.weight": 1.5}, "0.0 to 1.0"),
     ({"learning_rate": float("nan")}, "finite"),
   ],
 )

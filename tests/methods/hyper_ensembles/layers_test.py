@@ -35,7 +35,14 @@ def filled(variables, seed=1):
 
 
 def made(layer, *args):
-  return filled({"params": layer.init(jax.random.key(0), *args)["params"]})
+  """Parameters for inputs like these; nothing is compiled for them."""
+  shapes = jax.eval_shape(layer.init, jax.random.key(0), *args)
+  return filled({"params": shapes["params"]})
+
+
+def applied(layer, variables, *args, **how):
+  """As one program, where each operation would be one."""
+  return jax.jit(lambda *a: layer.apply(*a, **how))(variables, *args)
 
 
 def embedded(p, z):
@@ -66,7 +73,7 @@ def test_a_batch_ensemble_is_its_kernels(shape):
   else:
     layer, x = ConvBatchEnsemble(F, (3, 3), K, strides=2, padding=1), IMAGE
   variables = made(layer, x)
-  p, y = variables["params"], layer.apply(variables, x)
+  p, y = variables["params"], applied(layer, variables, x)
   for k in range(K):
     w = scaled(p["kernel"], p["r"][k], p["s"][k])
     if shape == "dense":
@@ -85,7 +92,7 @@ def test_a_hyper_batch_ensemble_is_its_kernels(shape, tied):
   else:
     layer, x = ConvHyperBatchEnsemble(F, (3, 3), K, tied=tied), IMAGE
   variables = made(layer, x, Z)
-  p, y = variables["params"], layer.apply(variables, x, Z)
+  p, y = variables["params"], applied(layer, variables, x, Z)
   e = embedded(p, Z)
   for k in range(K):
     u, v = (p["r"], p["s"]) if tied else (p["u"], p["v"])
@@ -115,8 +122,8 @@ def test_without_embedding_it_is_a_batch_ensemble(shape):
   p["embedding"] = jax.tree.map(jnp.zeros_like, p["embedding"])
   own = {name: p[name] for name in ("kernel", "r", "s", "bias")}
   np.testing.assert_allclose(
-    hyper.apply({"params": p}, x, Z),
-    batch.apply({"params": own}, x),
+    applied(hyper, {"params": p}, x, Z),
+    applied(batch, {"params": own}, x),
     rtol=1e-5,
     atol=1e-5,
   )
@@ -129,7 +136,7 @@ def test_an_ordinary_layer_is_one_member_without_fast_weights():
   assert set(p) == {"kernel", "bias"}
   plain = {"params": {"kernel": p["kernel"], "bias": p["bias"][0]}}
   np.testing.assert_allclose(
-    layer.apply(variables, DENSE[:1])[0],
+    applied(layer, variables, DENSE[:1])[0],
     nn.Dense(F).apply(plain, DENSE[0]),
     rtol=1e-5,
     atol=1e-6,
@@ -146,7 +153,7 @@ def test_a_self_tuning_layer_has_neither_members_nor_fast_weights():
   expect = x @ p["kernel"] + p["bias"][0]
   expect = expect + e[:, :F] * (x @ p["delta"]) + e[:, F:] * p["bias_delta"][0]
   np.testing.assert_allclose(
-    layer.apply(variables, DENSE[:1], Z[:1])[0], expect, rtol=1e-4, atol=1e-5
+    applied(layer, variables, DENSE[:1], Z[:1])[0], expect, rtol=1e-4, atol=1e-5
   )
 
 
@@ -161,8 +168,8 @@ def test_shared_inputs_are_tiled_ones(kind):
   variables = made(layer, IMAGE, *z)
   shared, tiled = IMAGE[:1], np.repeat(IMAGE[:1], K, 0)
   np.testing.assert_allclose(
-    layer.apply(variables, shared, *z),
-    layer.apply(variables, tiled, *z),
+    applied(layer, variables, shared, *z),
+    applied(layer, variables, tiled, *z),
     rtol=1e-5,
     atol=1e-5,
   )
@@ -182,7 +189,7 @@ def test_the_exact_penalty_is_brute_force(shape, fast_weights):
   else:
     layer, x = ConvHyperBatchEnsemble(F, (3, 3), K, **how), IMAGE
   variables = made(layer, x, Z)
-  _, found = layer.apply(variables, x, Z, NU, mutable=["l2"])
+  _, found = applied(layer, variables, x, Z, NU, mutable=["l2"])
   (got,) = jax.tree.leaves(found)
   p = jax.tree.map(lambda a: np.asarray(a, np.float64), variables["params"])
   e, total = embedded(p, Z), 0.0
@@ -214,7 +221,7 @@ def test_the_penalty_of_a_batch_ensemble_leaves_fast_weights_out(shape):
   else:
     layer, x = ConvBatchEnsemble(F, (3, 3), K), IMAGE
   variables = made(layer, x)
-  _, found = layer.apply(variables, x, NU, mutable=["l2"])
+  _, found = applied(layer, variables, x, NU, mutable=["l2"])
   p = variables["params"]
   expect = NU.kernel.mean() * np.square(p["kernel"]).sum()
   expect += (NU.bias.mean(1)[:, None] * np.square(p["bias"])).sum() / K
@@ -248,8 +255,8 @@ def test_a_hidden_layer_in_the_embedding():
     "embedding": {"Dense_0": {"kernel": e["Dense_1"]["kernel"]}}
   }
   np.testing.assert_allclose(
-    layer.apply(variables, DENSE, Z),
-    DenseHyperBatchEnsemble(F, K).apply({"params": other}, DENSE, hidden),
+    applied(layer, variables, DENSE, Z),
+    applied(DenseHyperBatchEnsemble(F, K), {"params": other}, DENSE, hidden),
     rtol=1e-5,
     atol=1e-5,
   )
@@ -269,10 +276,11 @@ def test_transformations():
     y, found = layer.apply(variables, IMAGE, z, NU, mutable=["l2"])
     return (y**2).mean() + sum(jax.tree.leaves(found))
 
-  plain = jax.grad(total, (0, 1))(variables, Z)
-  jitted = jax.jit(jax.grad(total, (0, 1)))(variables, Z)
-  two = jax.tree.map(lambda x: jnp.stack([x, 2 * x]), variables)
-  mapped = jax.vmap(jax.grad(total, (0, 1)), (0, None))(two, Z)
+  gradient = jax.grad(total, (0, 1))
+  plain = gradient(variables, Z)
+  jitted = jax.jit(gradient)(variables, Z)
+  two = jax.tree.map(lambda x: np.stack([x, 2 * x]), variables)
+  mapped = jax.jit(jax.vmap(gradient, (0, None)))(two, Z)
   for a, b, c in zip(
     *map(jax.tree.leaves, (plain, jitted, mapped)), strict=True
   ):

@@ -1,5 +1,7 @@
 """A member's objective, steps and tuning, against plain statements."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,8 +20,34 @@ SHAPE = (8, 8, 1)
 SEED, TABLE = np.uint32(3), np.int32(1)
 
 
+@functools.cache
+def created(plan):
+  """As one program for all tests of a plan."""
+  return jax.jit(functools.partial(learner.create, plan, SHAPE, SEED, TABLE))
+
+
 def member_of(plan, lam=None):
-  return learner.create(plan, SHAPE, SEED, TABLE, lam)
+  return created(plan)(lam)
+
+
+def objective(plan, x, y, lam):
+  """Of the parameters, with its gradient and what it found on its way."""
+
+  @jax.jit
+  def both(params):
+    return jax.value_and_grad(learner.objective, has_aux=True)(
+      params, {}, plan, x, y, lam, jnp.zeros(2, jnp.uint32), jnp.arange(8)
+    )
+
+  return both
+
+
+def trained(plan, member, step, world):
+  return jax.jit(functools.partial(learner.train, plan))(member, step, world)
+
+
+def tuned(plan, member, step, world):
+  return jax.jit(functools.partial(tuning.tune, plan))(member, step, world)
 
 
 def vector(plan, l2=2.0, dropout=0.0):
@@ -54,9 +82,7 @@ def test_the_objective_is_the_members_cross_entropies_and_l2_over_n(
   member = member_of(plan, lam)
   x, y = batch_of(plan, world)
   lam = jnp.broadcast_to(lam, (plan.members, 1, len(lam)))
-  value, (_, each) = learner.objective(
-    member.params, {}, plan, x, y, lam, jnp.zeros(2, jnp.uint32), jnp.arange(8)
-  )
+  (value, (_, each)), _ = objective(plan, x, y, lam)(member.params)
   nll = []
   for k in range(plan.members):
     z = logits_by_hand(member.params, x[0], k)
@@ -77,9 +103,7 @@ def test_smoothing_is_of_each_member_and_example(plan_of, world):
   x, y = batch_of(plan, world)
   member = member_of(plan, jnp.full(3, 1e-3))
   lam = jnp.full((1, 8, 3), 1e-6).at[..., 2].set(jnp.linspace(0.01, 0.2, 8))
-  _, (_, each) = learner.objective(
-    member.params, {}, plan, x, y, lam, jnp.zeros(2, jnp.uint32), jnp.arange(8)
-  )
+  (_, (_, each)), _ = objective(plan, x, y, lam)(member.params)
   log_p = jax.nn.log_softmax(logits_by_hand(member.params, x[0], 0))
   e = np.linspace(0.01, 0.2, 8)[:, None]
   target = (1 - e) * np.eye(10)[y] + e / 10
@@ -91,7 +115,7 @@ def test_a_step_is_the_plain_gradient_step(plan_of, world):
   plan = plan_of("single", optimizer="sgd", learning_rate=0.1)
   lam = vector(plan, 0.5, 1e-9)
   member = member_of(plan, lam)
-  after, loss = learner.train(plan, member, jnp.int32(0), world)
+  after, loss = trained(plan, member, jnp.int32(0), world)
   from kd_jax.datasets import pipeline
 
   at = pipeline.host_rows(int(SEED), 0, 8, 40)
@@ -99,19 +123,7 @@ def test_a_step_is_the_plain_gradient_step(plan_of, world):
   x = inputs.pixels(plan, world["image"][rows])[None]
   y = np.asarray(world["label"])[rows]
 
-  def objective(params):
-    return learner.objective(
-      params,
-      {},
-      plan,
-      x,
-      y,
-      lam[None, None],
-      jnp.zeros(2, jnp.uint32),
-      jnp.arange(8),
-    )[0]
-
-  grads = jax.grad(objective)(member.params)
+  _, grads = objective(plan, x, y, lam[None, None])(member.params)
   # Nesterov's first step: 1 + 0.9 times the gradient.
   expect = jax.tree.map(lambda p, g: p - 0.1 * 1.9 * g, member.params, grads)
   for a, b in zip(
@@ -166,7 +178,9 @@ def test_the_tuning_loss_is_of_the_mean_probability_less_entropy(
   member = ready(plan)
   x, y = batch_of(plan, world)
   u = jax.random.uniform(jax.random.key(0), (3, 8, len(plan.space.names)))
-  got = tuning.tuning_loss(member.bounds, plan, member, x, y, u)
+  got = jax.jit(lambda *of: tuning.tuning_loss(of[0], plan, *of[1:]))(
+    member.bounds, member, x, y, u
+  )
   low, high = map(np.asarray, member.bounds)
   lam = np.exp(low[:, None] + np.asarray(u) * (high - low)[:, None])
   z = (
@@ -190,37 +204,36 @@ def test_tuning_moves_bounds_alone_and_training_weights_alone(plan_of, world):
   """Traps 10 and 11; and no gradient reaches xi in training."""
   plan = plan_of("hyper", hyper={"rate": 10.0, "bounds": "inner"})
   member = ready(plan)
-  tuned = tuning.tune(plan, member, jnp.int32(2), world)
+  new = tuned(plan, member, jnp.int32(2), world)
   for a, b in zip(
-    jax.tree.leaves((tuned.params, tuned.opt_state, tuned.model_state)),
+    jax.tree.leaves((new.params, new.opt_state, new.model_state)),
     jax.tree.leaves((member.params, member.opt_state, member.model_state)),
     strict=True,
   ):
     np.testing.assert_array_equal(a, b)
-  assert np.abs(tuned.bounds.low - member.bounds.low).max() > 0.1
+  assert np.abs(new.bounds.low - member.bounds.low).max() > 0.1
   # A step as wild as this is clipped into the box.
-  low, high = map(np.asarray, tuned.bounds)
+  low, high = map(np.asarray, new.bounds)
   assert (low >= plan.space.log_low - 1e-5).all()
   assert (high <= plan.space.log_high + 1e-5).all()
-  assert (tuned.bounds.high > tuned.bounds.low).all()
-  trained, _ = learner.train(plan, member, jnp.int32(2), world)
-  np.testing.assert_array_equal(trained.bounds.low, member.bounds.low)
-  assert trained.params["dense_0"]["delta"].shape == (64, 6)
-  moved = trained.params["dense_0"]["delta"] - member.params["dense_0"]["delta"]
+  assert (new.bounds.high > new.bounds.low).all()
+  after, _ = trained(plan, member, jnp.int32(2), world)
+  np.testing.assert_array_equal(after.bounds.low, member.bounds.low)
+  assert after.params["dense_0"]["delta"].shape == (64, 6)
+  moved = after.params["dense_0"]["delta"] - member.params["dense_0"]["delta"]
   assert np.abs(moved).max() > 0
 
 
 def test_statistics_stay_while_bounds_are_tuned(plan_of, world):
   plan = plan_of("hyper", model="resnet20", tuned=("l2",))
+  plan.__dict__["net"] = plan.net.clone(blocks=1)
   member = jax.eval_shape(lambda: member_of(plan))
-  tuned = jax.eval_shape(
-    lambda m: tuning.tune(plan, m, jnp.int32(0), world), member
-  )
-  assert jax.tree.structure(tuned) == jax.tree.structure(member)
 
   # In the jaxpr of a tuning step the statistics go in and come out untouched.
   def stats(m):
-    return tuning.tune(plan, m, jnp.int32(0), world).model_state
+    new = tuning.tune(plan, m, jnp.int32(0), world)
+    assert jax.tree.structure(new) == jax.tree.structure(m)
+    return new.model_state
 
   jaxpr = jax.make_jaxpr(stats)(member).jaxpr
   assert all(out in jaxpr.invars for out in jaxpr.outvars)
@@ -246,11 +259,14 @@ def test_prediction_is_at_the_mean_lambda(plan_of, world):
   member = ready(plan)
   x, _ = batch_of(plan, world)
   mean = bounds.at(bounds.mean(member.bounds))
-  same = learner.predict(plan, member.replace(bounds=mean), x[0])
-  found = learner.predict(plan, member, x[0])
+  predict = jax.jit(functools.partial(learner.predict, plan))
+  same = predict(member.replace(bounds=mean), x[0])
+  found = predict(member, x[0])
   np.testing.assert_allclose(found, same, rtol=1e-4, atol=1e-5)
   assert found.shape == (3, 8, 10)
-  more = learner.predict(plan, member, x[0], samples=2)
+  more = jax.jit(functools.partial(learner.predict, plan, samples=2))(
+    member, x[0]
+  )
   assert more.shape == (9, 8, 10)
   np.testing.assert_allclose(more[:3], found, rtol=1e-4, atol=1e-5)
   assert np.abs(more[3:6] - found).max() > 1e-4

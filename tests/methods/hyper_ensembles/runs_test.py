@@ -1,5 +1,6 @@
 """Many members in one program: at once, in turn, over devices; the presets."""
 
+import dataclasses
 import functools
 
 import jax
@@ -13,10 +14,20 @@ from kd_jax.methods.hyper_ensembles import arms, learner, plans, runs
 SHAPE = (8, 8, 1)
 
 
+def created(plan, seeds, tables, lams=None):
+  """Members before their first step, made by one program."""
+  make = jax.jit(functools.partial(runs.create, plan, SHAPE))
+  return make(np.array(seeds, np.uint32), np.array(tables, np.int32), lams)
+
+
+def alone(plan):
+  return created(plan, [3], [1])
+
+
 def test_a_tuning_step_is_due_every_third(plan_of, world):
   plan = plan_of("hyper", hyper={"every": 3, "warmup": 3, "rate": 0.1})
   step = jax.jit(runs.make_step(plan))
-  state = runs.create(plan, SHAPE, jnp.array([3], jnp.uint32), jnp.array([1]))
+  state = alone(plan)
   moved = []
   for _ in range(7):
     new, _ = step(state, world)
@@ -28,11 +39,11 @@ def test_a_tuning_step_is_due_every_third(plan_of, world):
 
 def test_untuned_bounds_stay(plan_of, world):
   plan = plan_of("hyper", hyper={"tune": False})
-  start = learner.create(plan, SHAPE, np.uint32(3), np.int32(1))
-  assert start.tuner == ()
-  state = runs.create(plan, SHAPE, jnp.array([3], jnp.uint32), jnp.array([1]))
+  state = alone(plan)
+  assert state.members.tuner == ()
+  step = jax.jit(runs.make_step(plan))
   for _ in range(3):
-    state, _ = runs.make_step(plan)(state, world)
+    state, _ = step(state, world)
   np.testing.assert_allclose(
     state.members.bounds.low[0], np.tile(plan.space.log_low, (3, 1)), rtol=1e-6
   )
@@ -55,10 +66,8 @@ def test_a_search_in_one_program_is_its_runs(plan_of, world):
       np.testing.assert_allclose(b[i], a, rtol=1e-4, atol=1e-5)
   kernel = together.params["dense_0"]["kernel"]
   assert np.abs(kernel[0] - kernel[2]).max() > 0.1
-  start = jax.vmap(
-    lambda s: learner.create(plan, SHAPE, s, np.int32(1), lams[0]).params
-  )(seeds)
-  kernel = start["dense_0"]["kernel"]
+  start = created(plan, seeds, [1] * 3, lams)
+  kernel = start.members.params["dense_0"]["kernel"]
   np.testing.assert_array_equal(kernel[0], kernel[1])
   assert np.corrcoef(kernel[0].ravel(), kernel[2].ravel())[0, 1] < 0.2
 
@@ -73,13 +82,7 @@ def test_four_devices_are_one(plan_of, world, kind, split):
   lams = None
   if kind == "single":
     lams = plan.space.draw(jax.random.key(0), 4)
-  state = runs.create(
-    plan,
-    SHAPE,
-    jnp.arange(4, dtype=jnp.uint32),
-    jnp.array([0, 1, 0, 1], jnp.int32),
-    lams,
-  )
+  state = created(plan, range(4), [0, 1, 0, 1], lams)
   divided = runs.Many(False, jax.tree.map(lambda _: True, state.members))
   step = runs.make_step(plan)
   results = []
@@ -123,20 +126,23 @@ def test_every_step_lowers_for_accelerators(plan_of, world, kind):
 
 def test_members_one_after_another_are_those_at_once(plan_of, world):
   plan = plan_of("single")
-  state = runs.create(
-    plan,
-    SHAPE,
-    jnp.arange(3, dtype=jnp.uint32),
-    jnp.zeros(3, jnp.int32),
-    plan.space.draw(jax.random.key(0), 3),
-  )
+  lams = plan.space.draw(jax.random.key(0), 3)
+  state = created(plan, range(3), [0] * 3, lams)
 
   def one(member):
     return learner.train(plan, member, jnp.int32(0), world)[1]
 
-  at_once = runs.over_members(one, state.members, 3)
-  in_turn = runs.over_members(one, state.members, 2)
+  at_once, in_turn = (
+    jax.jit(lambda m, n=n: runs.over_members(one, m, n))(state.members)
+    for n in (3, 2)
+  )
   np.testing.assert_allclose(in_turn, at_once, rtol=1e-5)
+
+
+def shallow(plan):
+  """Puts a residual network of one block a group in the plan's place of it."""
+  assert plan.net.blocks > 1
+  plan.__dict__["net"] = plan.net.clone(blocks=1)
 
 
 @pytest.mark.parametrize(
@@ -144,10 +150,15 @@ def test_members_one_after_another_are_those_at_once(plan_of, world):
   [("paper", "hyper"), ("paper_cifar100", "single"), ("paper_lenet", "batch")],
 )
 def test_the_papers_presets_take_a_step(preset, kind):
-  """Shapes alone: nothing is computed."""
-  config = arms.PRESETS[preset]
+  """Shapes alone: nothing is computed.
+
+  Two members are what four would be, and one block of a group what four.
+  """
+  config = dataclasses.replace(arms.PRESETS[preset], members=2)
   size = (28, 28, 1) if "lenet" in preset else (32, 32, 3)
   plan = plans.Plan(config, kind, 10, config.data.train)
+  if config.model != "lenet":
+    shallow(plan)
   n, v = config.data.train, config.data.val
   of = jax.ShapeDtypeStruct
   shapes = {

@@ -17,7 +17,8 @@ from kd_jax.methods.ote.arms import PRESETS, of_arm
 
 _NAMES = (
   *("ann", "bob", "the old man", "O'Brien", 'say "hi"', "Ann-Marie"),
-  *(f"p{i}" for i in range(10)),
+  *("who?", r"C:\x", "@home"),
+  *(f"p{i}" for i in range(7)),
 )
 
 
@@ -120,6 +121,9 @@ def test_what_is_known_is_marked(run, graph):
     ('"O\'Brien" likes ?', "tail", "O'Brien", "likes"),
     ('?\tlikes\tsay "hi"', "head", 'say "hi"', "likes"),
     ("  ann   likes  ? ", "tail", "ann", "likes"),
+    ("who? likes ?", "tail", "who?", "likes"),
+    (r"? likes C:\x", "head", r"C:\x", "likes"),
+    ("@home\tlikes\t?", "tail", "@home", "likes"),
   ],
 )
 def test_how_names_are_written(graph, text, side, kept, relation):
@@ -135,7 +139,20 @@ def test_how_names_are_written(graph, text, side, kept, relation):
     ("", "'' has 0 parts, not 3"),
     ("ann likes", "has 2 parts, not 3"),
     ("the old man likes ?", "has 5 parts, not 3; .* in quotes of their own"),
-    ("ann\tlikes\t", "has 3 parts, not 3"),
+    ("?", "'?' has 1 part, not 3"),
+    ("ann likes ? ?", "has 4 parts, not 3"),
+    ("ann\tlikes ?", "has 2 parts, not 3"),
+    ("ann\tlikes\t", "has an empty part"),
+    ("\tlikes\t?", "has an empty part"),
+    ("ann '' ?", "has an empty part"),
+    ("? ? ?", "asks for none or several"),
+    ("ann likes ??", "asks for none or several"),
+    ("likes ann ?", "'likes' is a relation, where the entity should stand"),
+    ("ann bob ?", "'bob' is an entity, where the relation should stand"),
+    ("ann, likes, ?", "no entity is named 'ann,'; did you mean 'ann'?"),
+    ("p\\1 likes ?", "did you mean 'p1'"),
+    ("@", "'@' names no file; @FILE asks"),
+    ("@ann\tlikes\t?", "no entity is named '@ann'; did you mean 'ann'?"),
     ("ann likes bob", "asks for none or several"),
     ("? likes ?", "asks for none or several"),
     ("ann ? bob", "asks for none or several"),
@@ -157,13 +174,16 @@ def test_bad_questions(run, text, match):
 def test_a_file_of_questions(run, tmp_path):
   """In the file's order, and as if each were asked alone."""
   path = tmp_path / "questions.txt"
-  lines = [f"p{i % 10} likes ?" for i in range(70)]
-  lines[::3] = [f"?\tis a\tp{i % 10}" for i in range(len(lines[::3]))]
+  lines = [f"p{i % 7} likes ?" for i in range(70)]
+  lines[::3] = [f"?\tis a\tp{i % 7}" for i in range(len(lines[::3]))]
   path.write_text("\n".join(["", *lines, ""]))
   found = answers.ask(run, f"@{path}").split("\n\n")
   assert len(found) == 70
   for i in (0, 1, 69):
     assert _rows(found[i]) == _rows(answers.ask(run, lines[i]))
+  path.write_text("ann likes ?\n\nann like ?\n")
+  with pytest.raises(UsageError, match=r"questions.txt, line 3: no relation"):
+    answers.ask(run, f"@{path}")
   path.write_text("\n \n")
   with pytest.raises(UsageError, match="has no question"):
     answers.ask(run, f"@{path}")

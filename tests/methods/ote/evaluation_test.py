@@ -9,6 +9,7 @@ from kd_jax import accel, metrics
 from kd_jax.errors import UsageError
 from kd_jax.methods.ote import arms, evaluation, inputs, state
 from kd_jax.methods.ote import model as models
+from kd_jax.methods.ote import scorer as scorers
 
 SIDES = {"tail": (0, 2), "head": (2, 0)}
 
@@ -30,7 +31,7 @@ def prepared(graph, config, arm, coarse=False, **values):
 
 
 def scorer(graph, own, params, data):
-  return evaluation.scorer(
+  return scorers.scorer(
     own, own.first.margin, params, data["edges"], len(graph.entities)
   )
 
@@ -66,7 +67,7 @@ def test_ranks_are_those_of_a_loop(graph, config, arm, coarse):
   both = []
   for side in models.SIDES:
     scores = np.zeros((n, r, n), np.float32)
-    scores[kept, relation] = evaluation.score_all(s, side, kept, relation)
+    scores[kept, relation] = scorers.score_all(s, side, kept, relation)
     both.append(ranks_by_hand(graph, scores, side))
   low, middle, high = np.concatenate(both).T
   assert (low < high).any() == coarse
@@ -109,13 +110,13 @@ def test_groups_add_up(graph, config):
 def test_chunks_change_nothing(graph, config, arm):
   own, params, data = prepared(graph, config, arm)
   kept, relation = jnp.arange(6), jnp.arange(6) % 3
-  whole = evaluation.score_all(
+  whole = scorers.score_all(
     scorer(graph, own, params, data), "tail", kept, relation
   )
   # Seven candidates at a time, which does not divide thirty.
   small = dataclasses.replace(own, eval_bytes=4 * 6 * own.model.width * 7)
-  assert evaluation.chunk_size(small, 6, 30) == 7
-  parts = evaluation.score_all(
+  assert scorers.chunk_size(small, 6, 30) == 7
+  parts = scorers.score_all(
     scorer(graph, small, params, data), "tail", kept, relation
   )
   np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-5)

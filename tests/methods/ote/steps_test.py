@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from kd_jax import accel, fields
-from kd_jax.methods.ote import arms, inputs, state, steps
+from kd_jax.methods.ote import arms, batches, inputs, state, steps
 from kd_jax.methods.ote import model as models
 
 ARMS = ("ote", "gc_ote")
@@ -42,7 +42,7 @@ def test_a_step_is_two_optimizer_steps_on_the_weighted_loss(graph, config, arm):
   after, metrics = jax.jit(step)(made, data)
   opt_state, losses = tx.init(params), []
   for side in models.SIDES:
-    batch = steps.draw_batch(own, own.first, sizes, made, data, side)
+    batch = batches.draw_batch(own, own.first, sizes, made, data, side)
     loss, grads = jax.jit(
       jax.value_and_grad(
         lambda p, b=batch, s=side: plain_loss(
@@ -71,7 +71,7 @@ def test_batches_are_training_triples_and_draws_that_are_not(graph, config):
   for step in range(epoch):
     at = made.replace(step=jnp.int32(step))
     for side in models.SIDES:
-      b = steps.draw_batch(own, own.first, sizes, at, data, side)
+      b = batches.draw_batch(own, own.first, sizes, at, data, side)
       for i, (kept, r) in enumerate(zip(b.kept, b.relation, strict=True)):
         answer, *others = b.candidates[i].tolist()
 
@@ -91,7 +91,7 @@ def test_no_subsampling_weighs_alike(graph, config):
   own, sizes, made, data = make(
     graph, config, "ote", **{"loss.subsampling": False}
   )
-  batch = steps.draw_batch(own, own.first, sizes, made, data, "tail")
+  batch = batches.draw_batch(own, own.first, sizes, made, data, "tail")
   assert (np.asarray(batch.weight) == 1).all()
 
 
@@ -124,7 +124,7 @@ def test_the_rate_falls_in_stairs(config):
 
 def test_the_penalty_is_over_whole_tables(graph, config):
   own, sizes, made, data = make(graph, config, "distmult", **{"loss.l3": 0.1})
-  batch = steps.draw_batch(own, own.first, sizes, made, data, "tail")
+  batch = batches.draw_batch(own, own.first, sizes, made, data, "tail")
   o = steps.forward(own, own.first, made.params, batch, {}, "tail")
   cubes = sum(
     (np.abs(np.asarray(x)) ** 3).sum() for x in jax.tree.leaves(made.params)
@@ -179,7 +179,7 @@ def test_shared_tables_have_the_same_scores_and_gradients(graph, config):
 
   def run(carried, data, *, axis_name=None):
     whole = made.replace(params=carried["params"])
-    batch = steps.draw_batch(
+    batch = batches.draw_batch(
       own, own.first, sizes, whole, data, "tail", axis_name
     )
 
