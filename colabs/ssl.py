@@ -42,7 +42,6 @@ run = kd_jax.train(
     "simsiam_no_stop",
     "supervised",
   ),
-  steps=100,
 )
 print(run.table())
 
@@ -92,7 +91,5 @@ ssl.register(
     scaled("alignment", "uniformity"),
   )
 )
-ninth = kd_jax.train(
-  "ssl", workdir="runs/ninth", arms=("random", "align"), steps=100
-)
+ninth = kd_jax.train("ssl", workdir="runs/ninth", arms=("random", "align"))
 print(ninth.table())

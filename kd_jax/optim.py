@@ -40,7 +40,8 @@ def lars(
   """LARS as in the code of BYOL, Barlow Twins, VICReg and MoCo v3.
 
   g += decay p; g *= trust |p| / |g|; m = momentum m + g; p -= rate m. SwAV's
-  LARC is the same. Where |p| or |g| is 0 nothing is adapted.
+  LARC does the same to arrays of one axis, too, and divides by |g| + decay |p|
+  with the g before decay. Where |p| or |g| is 0 nothing is adapted.
 
   Args:
     learning_rate: a number or a schedule.

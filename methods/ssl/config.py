@@ -126,6 +126,9 @@ class Settings:
     scale: factor of the loss.
     stop_gradient: whether targets are constants. If not, the target network is
       the online one.
+    local_negatives: whether a device's images are contrasted with its own alone
+      (SimCLR, MoCo v3); an ablation, one device sees no difference.
+    local_statistics: whether batch norms see a device's rows alone; likewise.
     probe_rate: the SGD probe's learning rate, for a batch of 256.
   """
 
@@ -161,6 +164,8 @@ class Settings:
   off_diagonal: float | None = None
   scale: float | None = None
   stop_gradient: bool | None = None
+  local_negatives: bool | None = None
+  local_statistics: bool | None = None
   probe_rate: float | None = None
 
 
@@ -170,8 +175,8 @@ class Config(experiment.NetworkConfig):
 
   Attributes:
     arms: which methods, controls and collapses run.
-    recipe: where settings come from: "small", "lightly", "solo", "imagenet100"
-      or "imagenet".
+    recipe: where settings come from: "small", "digits", "lightly", "solo",
+      "imagenet100" or "imagenet".
     data: what is looked at.
     net: the encoder.
     probe: how it is judged.

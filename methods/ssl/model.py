@@ -156,6 +156,7 @@ def network(
   """
   r = length(config.net)
   d = width(config, settings)
+  axis_name = None if settings.local_statistics else axis_name
   how = {"dtype": jnp.dtype(config.dtype), "axis_name": axis_name}
   predictor = None
   if settings.predictor and not slow:

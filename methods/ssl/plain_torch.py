@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from kd_jax.methods.ssl import heads
+from kd_jax.methods.ssl import heads, views
 from kd_jax.methods.ssl.config import Config, Settings
 
 Run = Callable[[int], None]
@@ -249,13 +249,15 @@ def training(
     weight_decay=settings.weight_decay,
   )
   adam = torch.optim.Adam(probe, config.probe.online_rate)
-  area, strength, b = (0.3, 1.0), 0.4, config.batch_size
+  seen, b = views.VIEWS[settings.views][0], config.batch_size
 
   def run(n: int) -> None:
     for _ in range(n):
       rows = torch.randint(0, images, (b,))
-      views = [view(config, pool[rows], area, strength) for _ in range(2)]
-      total, features = loss(arm, settings, network, slow, views)
+      both = [
+        view(config, pool[rows], seen.area, seen.jitter[0]) for _ in range(2)
+      ]
+      total, features = loss(arm, settings, network, slow, both)
       for h in features:
         said = network.backbone.head(h.detach())
         total = total + functional.cross_entropy(said, label[rows]) / 2

@@ -58,7 +58,7 @@ def pretrain_phase(
     found: the images.
 
   Returns:
-    The phase; its product has "params" and "batch_stats" of the online network.
+    The phase; its product is what `kept` says.
   """
   settings = recipes.settings(config, arm)
   learner = LEARNERS[recipes.learner_of(arm)]
@@ -80,16 +80,32 @@ def pretrain_phase(
     step=pipeline.from_columns(step, config.batch_size),
     steps=long,
     data=found.train,
-    product=lambda s: {
-      "params": s.params,
-      "batch_stats": s.model_state["online"],
-    },
+    product=kept,
     evaluations={
       "val": evaluated(found.val, fit=False),
       "test": evaluated(found.test, fit=True),
     },
     batch_size=config.batch_size,
   )
+
+
+def kept(trained: state.SSLState) -> dict[str, PyTree]:
+  """What a run keeps of an arm: all that a training may go on from.
+
+  Args:
+    trained: the state after the last step.
+
+  Returns:
+    "params" and "batch_stats" of the online network; "slow" (parameters of the
+    slow one, {} without) and "model_state" (running statistics of both, queue
+    or centre), as in `state.SSLState`.
+  """
+  return {
+    "params": trained.params,
+    "batch_stats": trained.model_state["online"],
+    "slow": trained.slow,
+    "model_state": trained.model_state,
+  }
 
 
 def apply(

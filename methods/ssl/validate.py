@@ -10,7 +10,7 @@ _MOST = 2**31 - 1  # Steps and rows are int32.
 _CHOICES = {
   "net.name": backbones.NAMES.keys(),
   "data.streamed": ("auto", "always", "never"),
-  "recipe": ("small", "lightly", "solo", "imagenet100", "imagenet"),
+  "recipe": ("small", "digits", "lightly", "solo", "imagenet100", "imagenet"),
 }
 _OPTIMIZERS = ("sgd", "lars", "lars_clipped", "adam", "adamw")
 _RANGES = (

@@ -61,6 +61,8 @@ def _odd(blur=(0.0, 0.0), area=(0.08, 1.0), solarise=0.2):
 # The two global views first; then local ones.
 VIEWS: dict[str, tuple[View, ...]] = {
   "digits": (dataclasses.replace(_DIGIT, count=2),),
+  # Less is cut off: "small"'s.
+  "digits_weak": (dataclasses.replace(_DIGIT, area=(0.6, 1.0), count=2),),
   "digits_multicrop": (
     dataclasses.replace(_DIGIT, count=2),
     dataclasses.replace(_DIGIT, area=(0.15, 0.4), size=0.5, count=2),
@@ -77,6 +79,9 @@ VIEWS: dict[str, tuple[View, ...]] = {
   "symmetric_weak_32": _two(jitter=_WEAK),
   "asymmetric_32": _odd(),
   "vicreg_32": _two(area=(0.2, 1.0), jitter=_ODD, solarise=0.1),
+  # lightly's for SwAV and DINO, which have no local views there.
+  "swav_two_32": _two(area=(0.14, 1.0), jitter=(0.64, 0.64, 0.64, 0.16)),
+  "dino_two_32": _odd(area=(0.4, 1.0)),
   "swav": (
     View(area=(0.14, 1.0), blur=0.5, count=2),
     View(area=(0.05, 0.14), blur=0.5, size=96 / 224, count=6),

@@ -60,7 +60,7 @@ def batch(out: Outputs, s, *, where=None, axis_name=None):
   how = {
     "temperature": s.temperature,
     "where": where,
-    "axis_name": axis_name,
+    "axis_name": None if s.local_negatives else axis_name,
     "stop_target_gradient": s.stop_gradient,
   }
   (first, second), (key, key2) = out.views, out.targets

@@ -16,7 +16,7 @@ def terms(out: Outputs, s, *, where=None, axis_name=None):
       second,
       temperature=s.temperature,
       where=where,
-      axis_name=axis_name,
+      axis_name=None if s.local_negatives else axis_name,
     )
   }
 

@@ -11,6 +11,7 @@ import pytest
 from kd_jax import accel, fields
 from kd_jax.methods.ssl import arms, recipes, state, steps, views
 from kd_jax.methods.ssl.learners import LEARNERS
+from kd_jax.training.state import step_key
 
 SHAPE, CLASSES, BATCH = (8, 8, 1), 3, 8
 # Half the compilation of a step is that of its views, which have tests of their
@@ -63,8 +64,9 @@ def batch():
   }
 
 
+@functools.cache
 def parts(arm, config=None):
-  """Configuration, settings, method, state and step of an arm."""
+  """Configuration, settings, method, state and step of an arm, made once."""
   config = config or config_of(arm)
   settings = recipes.settings(config, arm)
   learner = LEARNERS[recipes.learner_of(arm)]
@@ -77,6 +79,18 @@ def parts(arm, config=None):
     learner,
     made,
     steps.make_train_step(config, settings, learner),
+  )
+
+
+@functools.cache
+def forward(arm):
+  """An arm's forward pass, compiled once: `(state) -> (outputs, kept)`."""
+  config, settings, learner, _, _ = parts(arm)
+  images = jax.tree.map(jnp.asarray, batch())
+  return jax.jit(
+    lambda made: steps.forward(
+      config, settings, learner, made.params, made, images, step_key(made)
+    )
   )
 
 
@@ -99,6 +113,12 @@ def stepped(arm, devices=1, taken=2):
 def stepped_fixture():
   """Gives `stepped`."""
   return stepped
+
+
+@pytest.fixture(name="forward", scope="session")
+def forward_fixture():
+  """Gives `forward`."""
+  return forward
 
 
 @pytest.fixture(name="parts", scope="session")

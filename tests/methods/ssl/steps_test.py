@@ -9,21 +9,20 @@ from kd_jax import accel, fields, losses, metrics
 from kd_jax.datasets import pipeline
 from kd_jax.errors import UsageError
 from kd_jax.losses.norms import l2_normalize
-from kd_jax.methods.ssl import LEARNERS, arms, steps
-from kd_jax.methods.ssl.learners import Learner, queue, scaled
+from kd_jax.methods.ssl import LEARNERS, arms, model, recipes, state, steps
+from kd_jax.methods.ssl.learners import Learner, Outputs, Seen, queue, scaled
 from kd_jax.training.state import step_key
 
 
-def _forward(parts, arm, batch, made=None):
-  config, settings, learner, state, _ = parts(arm)
-  made = state if made is None else made
-  run = jax.jit(
-    lambda params, made: steps.forward(
-      config, settings, learner, params, made, batch, step_key(made)
-    )
-  )
-  out, kept = run(made.params, made)
-  return config, settings, learner, out, kept
+@pytest.fixture(name="passed")
+def passed_fixture(parts, forward):
+  """Gives settings, method, outputs and what is kept of an arm's pass."""
+
+  def passed(arm, made=None):
+    _, settings, learner, state, _ = parts(arm)
+    return settings, learner, *forward(arm)(state if made is None else made)
+
+  return passed
 
 
 @pytest.mark.parametrize("arm", arms.METHODS)
@@ -95,8 +94,8 @@ def test_the_slow_network_has_running_statistics_of_its_own(stepped):
   assert np.abs(slow - start).max() > 1e-4
 
 
-def test_moco_pushes_the_keys_that_it_has_seen(parts, batch, stepped):
-  *_, out, kept = _forward(parts, "moco_v2", batch)
+def test_moco_pushes_the_keys_that_it_has_seen(passed, stepped):
+  *_, out, kept = passed("moco_v2")
   ring = kept["memory"]["keys"]
   keys = l2_normalize(out.targets[1].z)
   np.testing.assert_allclose(ring.rows[0, :8], keys, rtol=1e-5)
@@ -119,8 +118,8 @@ def test_a_ring_keeps_the_newest():
 
 
 @pytest.mark.parametrize("arm", ["moco_v1", "moco_v2plus", "moco_notebook"])
-def test_forms_of_moco(arm, parts, batch):
-  _, s, learner, out, kept = _forward(parts, arm, batch)
+def test_forms_of_moco(arm, passed):
+  s, learner, out, kept = passed(arm)
 
   def way(query, key, ring):
     return losses.info_nce_queue(
@@ -145,8 +144,8 @@ def test_forms_of_moco(arm, parts, batch):
   assert ring.filled == pushed
 
 
-def test_dino_moves_its_centre_after_using_it(parts, batch):
-  _, s, learner, out, kept = _forward(parts, "dino", batch)
+def test_dino_moves_its_centre_after_using_it(passed):
+  s, learner, out, kept = passed("dino")
   assert len(out.views) == 4
   assert len(out.targets) == 2
   raw = np.stack([view.scores for view in out.targets])
@@ -165,21 +164,21 @@ def test_dino_moves_its_centre_after_using_it(parts, batch):
   np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
-def test_prototypes_have_unit_length(stepped, parts, batch):
+def test_prototypes_have_unit_length(stepped, passed):
   (_, new, _), _ = stepped("swav")
   lengths = np.linalg.norm(new.params["prototypes"], axis=1)
   np.testing.assert_allclose(lengths, 1, rtol=1e-6)
-  *_, out, _ = _forward(parts, "dino", batch)
+  *_, out, _ = passed("dino")
   lengths = np.linalg.norm(out.prototypes, axis=1)
   np.testing.assert_allclose(lengths, 1, rtol=1e-6)
 
 
-def test_swavs_queue_counts_once_it_is_full(parts, batch, stepped):
+def test_swavs_queue_counts_once_it_is_full(passed, stepped):
   states, _ = stepped("swav")
   jax.tree.map(jnp.asarray, states)
   for number, full in ((1, False), (2, True)):
     made = jax.tree.map(jnp.asarray, states[number])
-    _, s, learner, out, _ = _forward(parts, "swav", batch, made)
+    s, learner, out, _ = passed("swav", made)
     ring = out.memory["embeddings"]
     assert (ring.filled == 16) == full
     codes = []
@@ -199,39 +198,92 @@ def test_swavs_queue_counts_once_it_is_full(parts, batch, stepped):
     np.testing.assert_allclose(got, expected, rtol=1e-4)
 
 
-def test_held_prototypes(parts, batch):
-  base = fields.override(
-    parts("dino")[0], {"settings.freeze": 0.1, "steps": 20}
-  )
-  _, _, _, made, step = parts("dino", base)
-  run = jax.jit(step)
-  tables = [made.params["prototypes"]]
+def test_held_prototypes(parts):
+  """A tenth of 20 steps; all else moves, but for the first of a warm-up."""
+  config, s, learner, made, _ = parts("dino")
+  tx = state.optimizer(config, dataclasses.replace(s, freeze=0.1), learner)
+  moves, grads, opt_state = [], made.params, tx.init(made.params)
+  update = jax.jit(tx.update)
   for _ in range(3):
-    made, _ = run(made, batch)
-    tables.append(made.params["prototypes"])
-  np.testing.assert_array_equal(tables[0], tables[2])
-  assert np.abs(tables[3] - tables[2]).max() > 1e-5
+    moved, opt_state = update(grads, opt_state, made.params)
+    moves.append(jax.tree.map(lambda x: np.abs(x).max(), moved))
+  assert [m["prototypes"] > 1e-5 for m in moves] == [False, False, True]
+  assert [m["prototypes"] for m in moves[:2]] == [0, 0]
+  others = [m["projector"]["dense_0"]["kernel"] for m in moves]
+  assert [x > 1e-5 for x in others] == [False, True, True]
 
 
-def test_views_share_batch_statistics_or_do_not(parts, batch):
-  """Of one batch each view's projections are centred, or all views' are."""
-  for arm, joint in (("simclr", True), ("simsiam", False)):
-    config = fields.override(
-      parts(arm)[0], {"settings.projector": "6 bn-", "settings.predictor": ""}
+@pytest.mark.parametrize("arm", ["simclr", "moco_v3"])
+def test_negatives_of_all_devices_or_of_ones_own(arm, config_of):
+  z = np.random.default_rng(0).normal(size=(4, 4, 3, 6)).astype(np.float32)
+  learner, config = LEARNERS[arm], config_of(arm)
+
+  def terms(z, settings):
+    """Of the rows of a device: two views, two targets."""
+    views = [Seen(x, x, x, x, None) for x in z]
+    out = Outputs(views[:2], views[2:], None, {}, 0.0, {}, None, None)
+    return learner.terms(out, settings, axis_name="batch")["contrast"]
+
+  def on_devices(**own):
+    s = dataclasses.replace(recipes.settings(config, arm), **own)
+    run = jax.vmap(lambda z: terms(z, s), axis_name="batch")
+    return s, run(z)
+
+  s, every = on_devices()
+  views = [Seen(x, x, x, x, None) for x in z.swapaxes(0, 1).reshape(4, 12, 6)]
+  out = Outputs(views[:2], views[2:], None, {}, 0.0, {}, None, None)
+  whole = learner.terms(out, s)["contrast"]
+  np.testing.assert_allclose(every.ravel(), whole, rtol=1e-5)
+  s, own = on_devices(local_negatives=True)
+  out = Outputs(
+    [Seen(x, x, x, x, None) for x in z[1, :2]],
+    [Seen(x, x, x, x, None) for x in z[1, 2:]],
+    *(None, {}, 0.0, {}, None, None),
+  )
+  alone = learner.terms(out, s)["contrast"]
+  np.testing.assert_allclose(own[1], alone, rtol=1e-5)
+  assert np.abs(own - every).min() > 1e-3
+
+
+def test_batch_statistics_of_a_device_alone(config_of):
+  config, learner = config_of("simclr"), LEARNERS["simclr"]
+  for local, axis in ((False, "batch"), (True, None)):
+    s = dataclasses.replace(
+      recipes.settings(config, "simclr"), local_statistics=local
     )
-    config, s, learner, made, _ = parts(arm, config)
+    net = model.network(config, s, learner, 3, axis_name="batch")
+    assert (net.backbone.axis_name, net.projector.axis_name) == (axis, axis)
+
+
+def test_views_share_batch_statistics_or_do_not(parts):
+  """Of one batch each view's projections are centred, or all views' are."""
+  views = np.random.default_rng(0).normal(size=(2, 8, 8, 8, 1))
+  views[1] += 1  # Of a mean of their own.
+  for arm, joint in (("simclr", True), ("simsiam", False)):
+    config, s, learner, *_ = parts(arm)
     assert learner.joint == joint
-    out, kept = jax.jit(
-      lambda made, c=config, s=s, a=learner: steps.forward(
-        c, s, a, made.params, made, batch, step_key(made)
-      )
-    )(made)
-    z = np.stack([view.z for view in out.views])
+    s = dataclasses.replace(s, projector="6 bn-", predictor="")
+    net = model.network(config, s, learner, 3)
+
+    def run(views, net=net, joint=joint):
+      variables = net.init(jax.random.key(0), views[0], train=False)
+      how = {"train": True, "mutable": ["batch_stats"]}
+      expected = dict(variables)
+      # Running statistics move once for all views, or once a view.
+      for x in [views.reshape(16, 8, 8, 1)] if joint else views:
+        expected |= net.apply(expected, x, **how)[1]
+      seen, moved = model.look(net, variables, [views], joint=joint)
+      return seen, moved, expected["batch_stats"]
+
+    seen, moved, expected = jax.jit(run)(jnp.asarray(views, jnp.float32))
+    z = np.stack([view.z for view in seen])
     np.testing.assert_allclose(z.mean((0, 1)), 0, atol=1e-5)
     assert (np.abs(z.mean(1)).max() < 1e-5) != joint
-    moved = kept["online"]["projector"]["norm_0"]["var"]
-    # Running statistics move once for all views, or once a view.
-    assert moved.shape == (6,)
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+      moved,
+      expected,
+    )
 
 
 def test_the_online_probe_sends_no_gradient_back(parts, batch):
@@ -249,14 +301,9 @@ def test_the_online_probe_sends_no_gradient_back(parts, batch):
   assert max(np.abs(g).max() for g in jax.tree.leaves(grads)) == 0
 
 
-def test_without_the_stop_the_target_is_the_online_network(parts, batch):
-  config, s, learner, made, _ = parts("byol_no_stop")
-  assert made.slow == {}
-  out, _ = jax.jit(
-    lambda made: steps.forward(
-      config, s, learner, made.params, made, batch, step_key(made)
-    )
-  )(made)
+def test_without_the_stop_the_target_is_the_online_network(parts, passed):
+  assert parts("byol_no_stop")[3].slow == {}
+  s, learner, out, _ = passed("byol_no_stop")
   np.testing.assert_array_equal(out.targets[1].z, out.views[1].z)
   expected = losses.byol(*(v.p for v in out.views), *(v.z for v in out.targets))
   got = learner.terms(out, s)["regression"]
@@ -301,19 +348,6 @@ def _align(out, s, *, where=None, axis_name=None):
   apart = ((first[:, None] - every[None]) ** 2).sum(-1)
   spread = jnp.log(accel.mean(jnp.exp(-2 * apart).mean(), axis_name))
   return {"alignment": near, "uniformity": spread}
-
-
-def test_one_device_is_four_with_views_of_digits(parts, batch):
-  config = fields.override(parts("simclr")[0], {"settings.views": "digits"})
-  *_, made, step = parts("simclr", config)
-  found = []
-  for n in (1, 4):
-    used = jax.devices()[:n]
-    lifted = accel.data_parallel(step, devices=used, donate=False)
-    _, logged = lifted(accel.place(made, used), batch)
-    found.append(metrics.compute(logged))
-  for name, value in found[0].items():
-    np.testing.assert_allclose(found[1][name], value, rtol=1e-3, atol=1e-4)
 
 
 def test_a_ninth_method(parts, batch, config_of, monkeypatch):

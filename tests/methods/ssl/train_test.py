@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import kd_jax
-from kd_jax import fields, metrics
+from kd_jax import api, fields, metrics
 from kd_jax.datasets.hosted import Hosted
 from kd_jax.errors import UsageError
 from kd_jax.methods.ssl import METHOD, arms, evaluation, probe, recipes, train
@@ -83,6 +83,12 @@ def test_rates_are_for_a_batch():
   lightly = arms.PRESETS["cifar10"]
   assert recipes.settings(lightly, "simsiam").learning_rate == 0.06
   assert recipes.settings(lightly, "simclr").learning_rate == 0.24
+  # With SGD a factor of the loss counts: its BYOL has a quarter of the paper's
+  # slope, its MoCo is the mean of two ways.
+  assert recipes.settings(lightly, "byol").scale == 0.25
+  assert recipes.settings(lightly, "moco_notebook").scale == 0.5
+  assert not recipes.settings(lightly, "simsiam").predictor_constant
+  assert recipes.settings(base, "simsiam").predictor_constant
   mine = fields.override(lightly, {"settings.temperature": 0.9})
   assert recipes.settings(mine, "simclr").temperature == 0.9
 
@@ -152,13 +158,23 @@ def test_images_without_labels(tmp_path):
   run = kd_jax.train(
     "ssl",
     config=fields.override(
-      CONFIG, {"arms": ("vicreg",), "data.labelled": False}
+      CONFIG,
+      {"arms": ("moco_v2",), "data.labelled": False, "settings.queue": 64},
     ),
     data={"images": {"image": OWN["image"]}},
     workdir=tmp_path / "run",
   )
-  assert "vicreg.test_rank" in run.metrics
-  assert "vicreg.test_knn" not in run.metrics
+  assert "moco_v2.test_rank" in run.metrics
+  assert "moco_v2.test_knn" not in run.metrics
+  # Training can go on from what is kept: the slow network and the queue, too.
+  product = api.open_run(run.workdir, "ssl").products["moco_v2.pretrain"]
+  assert set(product["slow"]) == {"backbone", "projector"}
+  ring = product["model_state"]["memory"]["keys"]
+  assert (ring.filled, ring.place) == (64, 0)
+  online, slow = (product["model_state"][k] for k in ("online", "slow"))
+  jax.tree.map(np.testing.assert_array_equal, online, product["batch_stats"])
+  a, b = (x["backbone"]["norm_0"]["mean"] for x in (online, slow))
+  assert np.abs(a - b).max() > 0
   with pytest.raises(UsageError, match="supervised needs labels"):
     _phases(
       {"image": OWN["image"]}, arms=("supervised",), **{"data.labelled": False}
