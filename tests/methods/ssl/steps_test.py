@@ -73,13 +73,14 @@ def test_mocos_slow_network_follows_before_and_byols_after(stepped):
 
 
 def test_byols_rate_rises_to_one(stepped):
-  """The slow network's step, over the distance, is what the cosine says."""
+  """The slow network's step, over the distance, is what the cosine says: the
+  rate starts at .95 and has risen for one of 20 steps."""
   states, _ = stepped("byol")
   old, new = (states[i].slow["projector"]["dense_0"]["kernel"] for i in (1, 2))
   source = states[2].params["projector"]["dense_0"]["kernel"]
   left = np.linalg.norm(source - new) / np.linalg.norm(source - old)
   part = (np.cos(np.pi * 1 / 20) + 1) / 2
-  np.testing.assert_allclose(left, 1 - 0.01 * part, rtol=1e-4)
+  np.testing.assert_allclose(left, 1 - 0.05 * part, rtol=1e-4)
 
 
 def test_the_slow_network_has_running_statistics_of_its_own(stepped):
