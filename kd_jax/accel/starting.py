@@ -35,10 +35,21 @@ def start(cache: str | os.PathLike[str] | None = None) -> None:
       jax.distributed.initialize(**how)
   if cache is None and jax.config.jax_compilation_cache_dir is None:
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    cache = os.path.join(home, "kd_jax", "xla")
+    cache = os.path.join(home, "kd_jax", f"xla-{_cores()}")
   if cache is not None:
     jax.config.update("jax_compilation_cache_dir", os.fspath(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def _cores() -> int:
+  """The cores that this process may use.
+
+  A CPU's program is cut for as many, which its key in the cache does not say:
+  one that a process on a single core compiled takes others half as long again.
+  """
+  if hasattr(os, "sched_getaffinity"):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
 
 
 @contextlib.contextmanager
