@@ -118,3 +118,22 @@ def test_the_width_is_the_terminals_if_there_is_one(monkeypatch):
   for columns, width in (("72", 72), ("300", 118)):
     monkeypatch.setenv("COLUMNS", columns)
     assert report._width() == width
+
+
+@pytest.mark.parametrize(("many", "spread"), [(3, 1000), (12, 10), (12, 1000)])
+def test_many_curves_have_their_names_beside_the_axes(many, spread):
+  rows = [
+    {"kind": "train", "arm": f"a{i}", "phase": "p", "step": step, "loss": loss}
+    for i in range(many)
+    for step, loss in ((1, 1.0), (2, 1.0 / spread))
+  ]
+  figure = report.curves(rows, "loss")
+  (axes,) = figure.axes
+  assert len(axes.lines) == many
+  assert (axes.get_legend() is None) == (many > 8)
+  assert len(figure.legends) == (many > 8)
+  assert axes.get_yscale() == (
+    "log" if (many, spread) == (12, 1000) else "linear"
+  )
+  looks = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
+  assert len(looks) == many

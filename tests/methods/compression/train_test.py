@@ -35,7 +35,7 @@ from kd_jax.methods.compression import (
 from kd_jax.methods.compression import (
   data as tables,
 )
-from kd_jax.methods.compression.plots import frontier
+from kd_jax.methods.compression.plots import frontier, pareto
 
 QUIET = {"quiet": True}
 SIZES = {
@@ -106,6 +106,11 @@ def test_evaluate_gives_the_same_numbers_and_figures_are_there(run, images):
   assert {"pareto_bytes", "pareto_macs", "loss"} <= set(run.plot())
   points = {"a": (1, 0.5), "b": (2, 0.4), "c": (3, 0.9), "d": (3, 0.8)}
   assert frontier(points) == ["a", "c"]
+  # A network without an error has a place, too.
+  (axes,) = pareto({"none": (10.0, 1.0), "some": (5.0, 0.9)}, "bytes").axes
+  assert axes.get_yscale() == "log"
+  heights = {float(y) for line in axes.lines for y in line.get_ydata()}
+  assert heights == pytest.approx({0.01, 10.0})
 
 
 def test_advice_names_what_fits_and_what_it_saves(run, monkeypatch):
