@@ -6,10 +6,11 @@ from kd_jax.methods import ssl
 from kd_jax.methods.qscore.config import (
   Config,
   DiscoveryConfig,
+  ProbeConfig,
   StudyConfig,
   TuneConfig,
 )
-from kd_jax.methods.ssl.config import DataConfig, NetConfig, ProbeConfig
+from kd_jax.methods.ssl import config as encoders
 
 ARMS = {
   "own": "representations of your own, or planted ones",
@@ -27,15 +28,18 @@ TUNED = tuple(arm for arm in ARMS if arm not in ("own", "base"))
 
 # Three layers of stride 2 and one that keeps 4x4 places to look at.
 _SMALL = ssl.Config(
-  data=DataConfig(images="cluttered_mnist", val_images=1),
-  net=NetConfig(widths=(32, 64, 128, 512), strides=(2, 2, 2, 1)),
-  probe=ProbeConfig(penalties=1, iterations=1),
+  recipe="small",
+  data=encoders.DataConfig(images="cluttered_mnist", val_images=1),
+  net=encoders.NetConfig(widths=(32, 64, 128, 512), strides=(2, 2, 2, 1)),
+  probe=encoders.ProbeConfig(penalties=1, iterations=1),
   steps=400,
+  batch_size=96,
 )
 _COLOUR = ssl.METHOD.presets["cifar10"]
 _LARGE = ssl.METHOD.presets["imagenet100"]
-# The paper's: 50 epochs at a rate of 1e-5, by LARS.
+# The paper's: 50 epochs at a rate of 1e-5, by LARS; probes are softmaxes.
 _PAPER = TuneConfig(optimizer="lars_clipped", learning_rate=1e-5)
+_SOFTMAX = ProbeConfig(kind="softmax")
 
 
 def _epochs(encoder, number, images):
@@ -71,12 +75,14 @@ PRESETS = {
     arms=("base", "continued", "qscore", "balanced", "lasso"),
     encoder=_COLOUR,
     tune=dataclasses.replace(_PAPER, steps=_epochs(_COLOUR, 50, 45_000)),
+    probe=_SOFTMAX,
   ),
   # As published: a folder of the hundred classes, --encoder.data.images FOLDER.
   "imagenet100": Config(
     arms=("base", "continued", "qscore", "gain", "columns", "lasso"),
     encoder=_LARGE,
     tune=dataclasses.replace(_PAPER, steps=_epochs(_LARGE, 50, 121_689)),
+    probe=_SOFTMAX,
     discovery=DiscoveryConfig(eps=4.0),
   ),
 }

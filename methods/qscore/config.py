@@ -96,8 +96,9 @@ class TuneConfig:
     balanced_gain: lambda_1 of the balanced arm, whose columns are meaned.
     balanced_columns: lambda_2 of it.
     strong: lambda_1 of the arms that show what it does alone.
-    lasso: the weight of the lasso; the paper does not say.
-    normalize: whether penalties see unit representations.
+    lasso: the weight of the lasso; the paper does not say. It is of
+      representations as they are, summed over the views.
+    normalize: whether the other penalties see unit representations.
     top_if_empty: see `losses.q_score_loss`.
   """
 
@@ -134,9 +135,8 @@ class Config(experiment.Config):
     learner: the self-supervised method that trains the encoder, an arm of ssl.
     encoder: how: ssl's own configuration (its seed and arms are this run's).
     run: in the place of training one, the folder of a finished run of ssl: its
-      arm `learner` is measured, and its configuration is the encoder's. The
-      same images must be there. Only methods without a slow network or memory
-      are fine-tuned from it: a run of ssl keeps neither.
+      arm `learner` is measured and fine-tuned, and its configuration is the
+      encoder's, whatever `encoder` says. The same images must be there.
     tune: fine-tuning.
     discovery: which coordinates are discriminative.
     probe: what says which examples are right.

@@ -8,8 +8,6 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
-
 from kd_jax import api, experiment
 from kd_jax.datasets import pipeline
 from kd_jax.errors import UsageError
@@ -17,11 +15,10 @@ from kd_jax.methods.qscore import tuning, validate
 from kd_jax.methods.qscore.config import Config
 from kd_jax.methods.qscore.representations import BASE, known_of, measured
 from kd_jax.methods.ssl import data as tables
-from kd_jax.methods.ssl import model, recipes
+from kd_jax.methods.ssl import model
 from kd_jax.methods.ssl import train as pretraining
 from kd_jax.methods.ssl import validate as ssl_validate
 from kd_jax.methods.ssl.learners import LEARNERS
-from kd_jax.methods.ssl.state import follows
 
 
 def resolve(config: Config) -> Config:
@@ -83,12 +80,14 @@ def phases(
       "qscore's probes need labels; encoder.data.labelled is off"
     )
   known = known_of(config, found, data)
+  if config.run:
+    say(f"the encoder, its images and steps are those of {config.run}")
   if not set(arms) <= {BASE}:
     check_tunable(config)
   made: list[Any] = []
   for arm in dict.fromkeys((BASE, *arms)):
     made.append(
-      base_phase(config, found)
+      base_phase(config, found, data)
       if arm == BASE
       else tune_phase(config, arm, found)
     )
@@ -105,67 +104,34 @@ def check_tunable(config: Config) -> None:
   Raises:
     UsageError: says why.
   """
-  learner = LEARNERS[config.learner]
-  if not learner.trains:
+  if not LEARNERS[config.learner].trains:
     raise UsageError(f"{config.learner} is not trained, and cannot be tuned")
-  settings = recipes.settings(config.encoder, config.learner)
-  slow = follows(learner, settings)
-  if config.run and (slow or learner.memory(settings, jax.random.key(0), 1)):
-    raise UsageError(
-      f"a finished run of ssl has not the slow network or memory that "
-      f"{config.learner} goes on from: take --arms base, or train here"
-    )
 
 
 def base_phase(
-  config: Config, found: tables.Tables
+  config: Config, found: tables.Tables, data: Mapping[str, Any]
 ) -> experiment.Phase | experiment.WholeRun:
   """The encoder before fine-tuning: trained here, or of a finished run.
 
   Args:
     config: the configuration, resolved.
     found: the images.
+    data: the user's own, which a finished run had, too.
 
   Returns:
-    The phase "base.pretrain".
+    The phase "base.pretrain"; its product is all that fine-tuning goes on from
+    (`ssl.train.kept`).
   """
-  if not config.run:
-    return pretrain_phase(config, found)
-  product = api.open_run(config.run, "ssl").products[
-    f"{config.learner}.pretrain"
-  ]
-  kept = {
-    **{name: product[name] for name in ("params", "batch_stats")},
-    "slow": {},
-    "model_state": {"online": product["batch_stats"], "memory": {}},
-  }
-  return experiment.WholeRun(
-    "pretrain", lambda products, data, seed: (data, {}), kept, BASE
-  )
-
-
-def pretrain_phase(config: Config, found: tables.Tables) -> experiment.Phase:
-  """Ssl's pre-training, whose product is all that fine-tuning goes on from.
-
-  Args:
-    config: the configuration, resolved.
-    found: the images.
-
-  Returns:
-    The phase "base.pretrain".
-  """
+  if config.run:
+    finished = api.open_run(config.run, "ssl", data or None).products
+    return experiment.WholeRun(
+      "pretrain",
+      lambda products, data, seed: (data, {}),
+      finished[f"{config.learner}.pretrain"],
+      BASE,
+    )
   phase = pretraining.pretrain_phase(config.encoder, config.learner, found)
-  return dataclasses.replace(
-    phase,
-    arm=BASE,
-    evaluations={},
-    product=lambda s: {
-      "params": s.params,
-      "batch_stats": s.model_state["online"],
-      "slow": s.slow,
-      "model_state": s.model_state,
-    },
-  )
+  return dataclasses.replace(phase, arm=BASE, evaluations={})
 
 
 def tune_phase(
@@ -185,6 +151,7 @@ def tune_phase(
   def init(products, seed):
     return tuning.create(
       config,
+      arm,
       products[f"{BASE}.pretrain"],
       products[f"{BASE}.discover"],
       seed,
@@ -192,7 +159,7 @@ def tune_phase(
       found.classes,
     )
 
-  step = tuning.make_train_step(config, arm)
+  step = tuning.make_train_step(config)
   return experiment.Phase(
     name="tune",
     arm=arm,

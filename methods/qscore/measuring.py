@@ -143,13 +143,20 @@ def make_predict(config: Config, arm: str, classes: int):
     said = prediction.report(h, found, right)
     values = {
       "probe_accuracy": hits.mean(),
-      "mean_q": every["q"].mean(),
+      "mean_q": _mean_score(h, products, found),
       **said._asdict(),
       **prediction.judge_all(every, right),
     }
     return {"scores": every, "correct": right}, values
 
   return run
+
+
+def _mean_score(h, products, found):
+  """By what fine-tuning raised: D and the threshold before it, if there was."""
+  if "base.discover" in products:
+    found = found_by(products, "base")
+  return metrics.q_score(h, found.chosen, eps=found.eps).mean()
 
 
 def _probe(config, data, classes):

@@ -1,13 +1,14 @@
 """Fine-tuning: a self-supervised step with penalties on the representation.
 
 The whole state of the pre-training goes on (both networks, queue, centre); what
-the arms differ in is the weight of the penalties. D is the pre-trained
-encoder's, and constant.
+the arms differ in is the weight of the penalties, which the state carries, so
+that one compiled program serves all of them. D is the pre-trained encoder's,
+and constant.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,15 +31,16 @@ class Penalties(NamedTuple):
 
   Attributes:
     gain: lambda_1, of the scores below their mean.
-    columns: lambda_2, of the columns above theirs.
-    reduction: of the columns.
-    lasso: of the representation's absolute values, summed over the views.
+    columns: lambda_2, of the columns above theirs, summed as printed.
+    columns_mean: of the same divided by 2N r (ours).
+    lasso: of the absolute values of representations as they are, summed over
+      the views.
   """
 
-  gain: float = 0.0
-  columns: float = 0.0
-  reduction: Literal["sum", "mean"] = "sum"
-  lasso: float = 0.0
+  gain: Any = 0.0
+  columns: Any = 0.0
+  columns_mean: Any = 0.0
+  lasso: Any = 0.0
 
 
 def penalties(config: TuneConfig, arm: str) -> Penalties:
@@ -56,25 +58,26 @@ def penalties(config: TuneConfig, arm: str) -> Penalties:
     "continued": Penalties(),
     "qscore": Penalties(c.gain, c.columns),
     "gain": Penalties(c.gain),
-    "columns": Penalties(0.0, c.columns),
-    "balanced": Penalties(c.balanced_gain, c.balanced_columns, "mean"),
+    "columns": Penalties(columns=c.columns),
+    "balanced": Penalties(c.balanced_gain, columns_mean=c.balanced_columns),
     "strong": Penalties(c.strong),
-    "strong_held": Penalties(c.strong, c.strong, "mean"),
+    "strong_held": Penalties(c.strong, columns_mean=c.strong),
     "lasso": Penalties(lasso=c.lasso),
   }[arm]
 
 
 def make_terms(
   config: TuneConfig,
-  own: Penalties,
+  weights: Penalties,
   chosen: Bool[Array, "r"],
   eps: Float[Array, ""],
-) -> tuple[Callable[..., dict[str, Array]], dict[str, float]]:
+) -> tuple[Callable[..., dict[str, Array]], dict[str, Any]]:
   """The penalties as terms of a step, and their weights.
 
   Args:
     config: how they see representations.
-    own: the weights; a term of weight 0 is left out.
+    weights: numbers, or arrays; a term of weight 0 is logged, and moves
+      nothing.
     chosen: D.
     eps: the threshold it was found with.
 
@@ -83,8 +86,6 @@ def make_terms(
     mean over its two global views; alpha, beta and sums are of all views of all
     devices.
   """
-  every = {"gain": own.gain, "columns": own.columns, "lasso": own.lasso}
-  weights = {name: w for name, w in every.items() if w}
 
   def terms(
     outputs: Outputs, batch: Mapping[str, Array], *, axis_name=None
@@ -92,26 +93,23 @@ def make_terms(
     h = jnp.stack([view.h for view in outputs.views[:2]])
     v, b, r = h.shape
     h, where = h.reshape(v * b, r), batch.get("where")
-    spread = {
-      "where": None if where is None else jnp.tile(where, v),
+    where = None if where is None else jnp.tile(where, v)
+    how = {
+      "normalize": config.normalize,
+      "where": where,
       "axis_name": axis_name,
     }
-    n = {"normalize": config.normalize}
-    found = {
-      "gain": lambda: losses.q_score_loss(
-        h, chosen, eps=eps, top_if_empty=config.top_if_empty, **n, **spread
+    found = Penalties(
+      gain=losses.q_score_loss(
+        h, chosen, eps=eps, top_if_empty=config.top_if_empty, **how
       ),
-      "columns": lambda: losses.column_loss(
-        h, reduction=own.reduction, **n, **spread
-      ),
-      "lasso": lambda: (
-        losses.lasso(h, where=spread["where"])
-        * _count(spread["where"], v * b, axis_name)
-      ),
-    }
-    return {k: found[k]().reshape(v, b).mean(0) for k in weights}
+      columns=losses.column_loss(h, **how),
+      columns_mean=losses.column_loss(h, reduction="mean", **how),
+      lasso=losses.lasso(h, where=where) * _count(where, v * b, axis_name),
+    )
+    return {k: x.reshape(v, b).mean(0) for k, x in found._asdict().items()}
 
-  return terms, weights
+  return terms, weights._asdict()
 
 
 def _count(where, size, axis_name):
@@ -128,11 +126,13 @@ class Tuned:
     learner: the self-supervised method's state.
     chosen: D.
     eps: its threshold.
+    weights: the arm's.
   """
 
   learner: state.SSLState
   chosen: Bool[Array, "r"]
   eps: Float[Array, ""]
+  weights: Penalties
 
   @property
   def step(self) -> Array:
@@ -172,6 +172,7 @@ def schedule(config: Config) -> tuple[Any, Settings]:
 
 def create(
   config: Config,
+  arm: str,
   pretrained: Mapping[str, PyTree],
   found: Mapping[str, Array],
   seed: Any,
@@ -182,6 +183,7 @@ def create(
 
   Args:
     config: the method's.
+    arm: which.
     pretrained: what pre-training left: "params", "slow" and "model_state".
     found: the pre-trained encoder's "chosen" and "eps".
     seed: the run's.
@@ -206,26 +208,32 @@ def create(
     opt_state=tx.init(copied["params"]),
     **copied,
   )
-  return Tuned(fresh, jnp.asarray(found["chosen"]), jnp.asarray(found["eps"]))
+  return Tuned(
+    learner=fresh,
+    chosen=jnp.asarray(found["chosen"]),
+    eps=jnp.asarray(found["eps"]),
+    weights=jax.tree.map(jnp.float32, penalties(config.tune, arm)),
+  )
 
 
-def make_train_step(config: Config, arm: str) -> Callable[..., Any]:
-  """An arm's step.
+def make_train_step(config: Config) -> Callable[..., Any]:
+  """Every arm's step.
 
   Args:
     config: the method's.
-    arm: which.
 
   Returns:
     `train_step(state, batch, *, axis_name=None) -> (state, metrics)`.
   """
   encoder, settings = schedule(config)
-  learner, own = LEARNERS[config.learner], penalties(config.tune, arm)
+  learner = LEARNERS[config.learner]
 
   def train_step(carried, batch, *, axis_name=None):
-    extra = make_terms(config.tune, own, carried.chosen, carried.eps)
+    extra = make_terms(
+      config.tune, carried.weights, carried.chosen, carried.eps
+    )
     step = steps.make_train_step(
-      encoder, settings, learner, extra_terms=[extra] if extra[1] else ()
+      encoder, settings, learner, extra_terms=[extra]
     )
     new, metrics = step(carried.learner, batch, axis_name=axis_name)
     return carried.replace(learner=new), metrics

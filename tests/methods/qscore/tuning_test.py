@@ -1,7 +1,6 @@
 """Encoders that are trained here: fine-tuning, its arms, and their measures."""
 
 import dataclasses
-import types
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +8,13 @@ import numpy as np
 import pytest
 
 import kd_jax
-from kd_jax import losses
+from kd_jax import api, cli, losses
 from kd_jax.errors import UsageError
 from kd_jax.methods.qscore import METHOD, encoders, tuning
 from kd_jax.methods.qscore.config import DiscoveryConfig, HeatConfig
 from kd_jax.methods.ssl import data as tables
+from kd_jax.methods.ssl import recipes, steps
+from kd_jax.methods.ssl.learners import LEARNERS
 
 TINY = dataclasses.replace(
   METHOD.presets["tiny"],
@@ -21,6 +22,7 @@ TINY = dataclasses.replace(
   discovery=DiscoveryConfig(eps=1.0),
   heat=HeatConfig(shown=2),
 )
+NO_TUNING = ("own", "base")
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +111,11 @@ def test_terms_are_the_losses_of_all_views(where):
   rng = np.random.default_rng(0)
   h = np.maximum(rng.normal(size=(3, 3, 10)), 0).astype(np.float32)
   chosen = rng.uniform(size=10) < 0.5
-  own = tuning.Penalties(0.5, 2.0, "sum", 0.1)
+  own = tuning.Penalties(0.5, 2.0, 3.0, 0.1)
   terms, weights = tuning.make_terms(TINY.tune, own, chosen, jnp.float32(1.0))
   batch = {} if where is None else {"where": where}
   found = terms(Views(h), batch)
-  assert weights == {"gain": 0.5, "columns": 2.0, "lasso": 0.1}
+  assert weights == own._asdict()
   # The two global views, as one batch of all.
   rows = h[:2].reshape(6, 10)
   every = None if where is None else np.tile(where, 2)
@@ -125,18 +127,18 @@ def test_terms_are_the_losses_of_all_views(where):
   printed = column[column > column.mean()].sum()
   total, _ = losses.combine(found, weights, where=where)
   gain = float(q.sum()) / len(kept)
+  balanced = printed / kept.size
   assert float(total) == pytest.approx(
-    0.5 * gain + 2 * printed + 0.1 * kept.sum(), rel=1e-5
+    0.5 * gain + 2 * printed + 3 * balanced + 0.1 * kept.sum(), rel=1e-5
   )
 
 
 def test_every_arm_has_its_weights():
   c = TINY.tune
-  assert tuning.penalties(c, "continued") == tuning.Penalties()
-  assert tuning.penalties(c, "qscore") == (1e-4, 1e-4, "sum", 0.0)
-  for arm in METHOD.arms:
-    if arm not in ("own", "base"):
-      assert isinstance(tuning.penalties(c, arm), tuning.Penalties)
+  assert tuning.penalties(c, "continued") == (0, 0, 0, 0)
+  assert tuning.penalties(c, "qscore") == (1e-4, 1e-4, 0, 0)
+  every = [tuning.penalties(c, a) for a in METHOD.arms if a not in NO_TUNING]
+  assert len(set(every)) == len(every) == 8
 
 
 def test_four_devices_give_one_devices_penalties():
@@ -144,7 +146,7 @@ def test_four_devices_give_one_devices_penalties():
   h = np.maximum(rng.normal(size=(2, 8, 10)), 0).astype(np.float32)
   where = np.arange(8) != 3
   chosen = rng.uniform(size=10) < 0.5
-  own = tuning.Penalties(0.5, 2.0, "mean", 0.1)
+  own = tuning.Penalties(0.5, 2.0, 3.0, 0.1)
   terms, weights = tuning.make_terms(TINY.tune, own, chosen, jnp.float32(0.5))
 
   def value(h, where, axis_name=None):
@@ -175,7 +177,7 @@ def test_a_steps_penalties_are_of_all_devices(start, monkeypatch):
       return plain(*args, axis_name=axis_name, **rest)
 
     monkeypatch.setattr(losses, name, watched)
-  step = tuning.make_train_step(config, "balanced")
+  step = tuning.make_train_step(config)
   batch = {k: v[:8] for k, v in found.train.items()}
   batch["row"] = np.arange(8)
   jax.make_jaxpr(
@@ -194,47 +196,139 @@ def test_a_trained_encoders_score_is_there_to_use(run, images):
   np.testing.assert_allclose(q, expect, rtol=1e-3, atol=1e-5)
 
 
-@pytest.fixture
-def finished(run, monkeypatch):
-  """A run of ssl that keeps what such runs keep."""
-  base = run.products["base.pretrain"]
-  kept = {k: base[k] for k in ("params", "batch_stats")}
-  own = types.SimpleNamespace(
-    config=dataclasses.replace(TINY.encoder, arms=("simclr", "byol"), seed=5),
-    products={"simclr.pretrain": kept, "byol.pretrain": kept},
+def test_one_program_serves_all_arms(start):
+  config, found, state = start
+  phases = [
+    encoders.tune_phase(config, arm, found) for arm in ("continued", "strong")
+  ]
+  one, other = (
+    str(jax.make_jaxpr(phase.step)(state, found.train)) for phase in phases
   )
-  monkeypatch.setattr(encoders.api, "open_run", lambda *args: own)
-  return dataclasses.replace(TINY, run="there")
+  assert one == other
 
 
-def phases_of(config, images):
-  return encoders.phases(
-    config, config.arms, {"images": images}, lambda line: None
+def test_without_weights_it_is_more_of_the_same_steps(start):
+  config, found, state = start
+  nothing = jax.tree.map(jnp.zeros_like, state.weights)
+  batch = {k: v[:8] for k, v in found.train.items()}
+  batch["row"] = np.arange(8)
+  encoder, settings = tuning.schedule(config)
+  plain = steps.make_train_step(encoder, settings, LEARNERS["simclr"])
+  want, _ = jax.jit(plain)(state.learner, batch)
+  step = jax.jit(tuning.make_train_step(config))
+  got, _ = step(state.replace(weights=nothing), batch)
+  own, _ = step(state.replace(weights=nothing._replace(gain=9.0)), batch)
+
+  def furthest(a, b):
+    gaps = jax.tree.map(lambda x, y: float(abs(x - y).max()), a, b)
+    return max(jax.tree.leaves(gaps))
+
+  assert furthest(got.learner.params, want.params) < 1e-6
+  assert furthest(own.learner.params, want.params) > 1e-5
+
+
+def command(*words):
+  """A command that succeeds."""
+  with pytest.raises(SystemExit) as done:
+    cli.main([str(word) for word in words])
+  assert done.value.code == 0
+
+
+@pytest.fixture(scope="module")
+def finished(images, tmp_path_factory):
+  """A run of ssl, of a method that has a slow network and a queue."""
+  folder = tmp_path_factory.mktemp("ssl")
+  np.savez(folder / "squares.npz", **images)
+  words = ["--data.images", folder / "squares.npz", "--data.val_images", 4]
+  words += ["--arms", "moco_v2", "--probe.steps", 0, "--steps", 3]
+  command("train", "ssl", "tiny", "--workdir", folder / "run", *words)
+  return folder / "run"
+
+
+def test_a_finished_run_is_measured_and_tuned(finished, tmp_path):
+  words = ["--run", finished, "--learner", "moco_v2", "--arms", "continued"]
+  words += ["--discovery.eps", 1, "--tune.steps", 2]
+  command("train", "qscore", "tiny", "--workdir", tmp_path / "run", *words)
+  theirs = api.open_run(finished).products["moco_v2.pretrain"]
+  run = api.open_run(tmp_path / "run")
+  jax.tree.map(
+    np.testing.assert_array_equal, run.products["base.pretrain"], theirs
   )
+  assert "continued.auroc" in run.metrics
+  # The slow network and the queue are those that pre-training left.
+  phase = next(p for p in run.phases() if p.key == "continued.tune")
+  learner = jax.jit(phase.init)(run.products, np.uint32(0)).learner
+  assert jax.tree.leaves(theirs["slow"])
+  assert jax.tree.leaves(theirs["model_state"]["memory"])
+  for name in ("params", "slow", "model_state"):
+    jax.tree.map(
+      np.testing.assert_array_equal, getattr(learner, name), theirs[name]
+    )
 
 
-def test_a_finished_runs_encoder_is_taken_as_it_is(finished, run, images):
-  assert encoders.resolve(finished).encoder.seed == 5
-  first, *_ = phases_of(finished, images)
-  product, _ = first.run({}, first.data, 0)
-  # All that fine-tuning reads, and what it is.
-  own = run.products["base.pretrain"]
-  assert jax.tree.structure(product) == jax.tree.structure(dict(own))
-  for name in ("params", "batch_stats", "model_state"):
-    jax.tree.map(np.testing.assert_array_equal, product[name], own[name])
-
-
-def test_what_a_finished_run_lacks_is_said(finished, images):
-  other = dataclasses.replace(finished, learner="vicreg")
-  with pytest.raises(UsageError, match="has the arms simclr, byol and not"):
+def test_what_a_finished_run_lacks_is_said(finished):
+  other = dataclasses.replace(TINY, run=str(finished), learner="byol")
+  with pytest.raises(UsageError, match="has the arms moco_v2 and not byol"):
     encoders.resolve(other)
-  slow = dataclasses.replace(finished, learner="byol")
-  with pytest.raises(UsageError, match="take --arms base, or train here"):
-    phases_of(slow, images)
-  assert phases_of(dataclasses.replace(slow, arms=("base",)), images)
+
+
+@pytest.mark.parametrize("learner", ["swav", "byol", "dino", "moco_v3"])
+def test_what_ssl_keeps_is_all_that_tuning_reads(learner, images, run):
+  config = encoders.resolve(dataclasses.replace(TINY, learner=learner))
+  found = tables.load(config.encoder, {"images": images}, lambda line: None)
+  first = encoders.base_phase(config, found, {})
+  seed = np.uint32(0)
+  begun = jax.eval_shape(first.init, {}, seed)
+  products = {
+    "base.pretrain": jax.eval_shape(first.product, begun),
+    "base.discover": run.products["base.discover"],
+  }
+  phase = encoders.tune_phase(config, "qscore", found)
+  tuned = jax.eval_shape(phase.init, products, seed)
+  assert jax.tree.map(lambda x: x.shape, tuned.learner.slow) == jax.tree.map(
+    lambda x: x.shape, begun.slow
+  )
+  assert tuned.learner.model_state == begun.model_state
+  after, _ = jax.eval_shape(phase.step, tuned, found.train)
+  assert jax.tree.structure(after) == jax.tree.structure(tuned)
 
 
 def test_what_is_not_trained_is_not_tuned(images):
   fixed = dataclasses.replace(TINY, learner="random")
   with pytest.raises(UsageError, match="random is not trained"):
-    phases_of(fixed, images)
+    encoders.phases(fixed, fixed.arms, {"images": images}, lambda line: None)
+
+
+def test_the_encoders_of_small_are_those_that_were_judged():
+  """Settings come from a recipe of ssl; the README's numbers are of these."""
+  encoder = METHOD.presets["small"].encoder
+  assert (encoder.steps, encoder.batch_size) == (400, 96)
+  every = {
+    "optimizer": "adamw",
+    "learning_rate": 0.002,
+    "warmup": 0.05,
+    "views": "digits",
+    "projector": "r bn relu, 64 bias",
+  }
+  predictor = {"predictor": "128 bn relu, 64 bias"}
+  prototypes = {"prototypes": 64, "temperature": 0.1}
+  own = {
+    "simclr": {},
+    "swav": {**prototypes, "freeze": 0.02},
+    "moco_v2": {"queue": 960},
+    "moco_v3": {**predictor, "ema_end": 1.0},
+    "byol": {**predictor, "ema": 0.95, "ema_end": 1.0},
+    "dino": {
+      **prototypes,
+      "projector": "r bias gelu, 64 bias",
+      "ema_end": 1.0,
+      "freeze": 0.05,
+      "clip": 3.0,
+    },
+    "simsiam": {"predictor": "32 bn relu, 64 bias", "predictor_constant": True},
+    "vicreg": {"projector": "r bn relu, 128"},
+    "barlow": {"projector": "r bn relu, 128"},
+  }
+  for learner, values in own.items():
+    expect = dataclasses.replace(recipes.BASE, **{**every, **values})
+    assert recipes.settings(encoder, learner) == expect, learner
