@@ -7,7 +7,14 @@ mean and (population) standard deviation of its r coordinates: an example's own,
 not a coordinate's over the examples; L_i its highly activating coordinates, A_j
 the per cent of examples for which j is one, D the discriminative coordinates.
 All of it is dense masks, so that shapes are static.
+
+Sums over coordinates are products with ones: a CPU adds a row up number by
+number, each waiting for the one before, and a product many at a time. Large
+arrays go through a CPU a few rows at a time, all that is made of them stays in
+the cache then; elsewhere they are whole.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +25,8 @@ from kd_jax.metrics.mean import Mean
 
 Features = Float[Array | np.ndarray, "n r"]
 Number = float | int | np.number | Float[Array | np.ndarray, ""]
+# Numbers of a block of rows, and of an array that is taken whole.
+_BLOCK, _WHOLE = 2**15, 2**20
 
 
 def unit_rows(h: Features) -> Float[Array, "n r"]:
@@ -30,7 +39,7 @@ def unit_rows(h: Features) -> Float[Array, "n r"]:
     h_i / max(||h_i||_2, 1e-12), at least in float32.
   """
   h = _wide(h)
-  return h * jax.lax.rsqrt(jnp.maximum((h * h).sum(-1, keepdims=True), 1e-24))
+  return h * _shrink(h)[:, None]
 
 
 def highly_active(h: Features, eps: Number = 4.0) -> Bool[Array, "n r"]:
@@ -46,9 +55,7 @@ def highly_active(h: Features, eps: Number = 4.0) -> Bool[Array, "n r"]:
   Returns:
     L as a mask.
   """
-  h = _wide(h)
-  mu = h.mean(-1, keepdims=True)
-  return h > mu + jnp.asarray(eps, h.dtype) * h.std(-1, keepdims=True)
+  return _by_rows(lambda h: _standing(h, eps)[1], jnp.asarray(h))
 
 
 def active_counts(
@@ -67,11 +74,16 @@ def active_counts(
   Returns:
     Sums (r,) and counts (r,): 100 total / count is A.
   """
-  active = highly_active(h, eps)
-  counted = jnp.ones(len(active), bool) if where is None else jnp.asarray(where)
-  total = (active & counted[:, None]).sum(0, dtype=jnp.float32)
-  count = counted.sum(dtype=jnp.float32)
-  return Mean(total, jnp.full_like(total, count))
+  h = jnp.asarray(h)
+  counted = jnp.ones(len(h), bool) if where is None else jnp.asarray(where)
+  counted = counted.astype(jnp.float32)
+
+  def counts(h, counted):
+    active = _standing(h, eps)[1].astype(jnp.float32)
+    return jnp.matmul(counted, active, precision="highest")[None]
+
+  total = _by_rows(counts, h, counted, fold=lambda parts: parts.sum(0))
+  return Mean(total, jnp.full_like(total, counted.sum()))
 
 
 def discriminative(
@@ -130,17 +142,95 @@ def q_score(
   Returns:
     One score an example.
   """
-  h = unit_rows(h) if normalize else _wide(h)
   chosen = jnp.asarray(chosen, bool)
-  taken = highly_active(h, eps) & chosen[None]
-  if top_if_empty:
-    inside = jnp.where(chosen[None], h, jnp.full((), -jnp.inf, h.dtype))
-    best = jnp.argmax(inside, -1)
-    top = jax.nn.one_hot(best, h.shape[1], dtype=bool) & chosen[None]
-    taken = jnp.where(taken.any(-1, keepdims=True), taken, top)
-  above = jnp.where(taken, h - h.mean(-1, keepdims=True), jnp.zeros_like(h))
-  count = taken.sum(-1).astype(h.dtype)
-  return above.sum(-1) / jnp.maximum(count, jnp.ones_like(count))
+
+  def scores(h):
+    above, taken = _standing(h, eps)
+    inside = chosen.astype(above.dtype)
+    if top_if_empty:
+      taken = _or_largest(taken, above, chosen)
+    count = _sums(taken.astype(above.dtype), inside)
+    total = _sums(jnp.where(taken, above, jnp.zeros_like(above)), inside)
+    q = total / jnp.maximum(count, jnp.ones_like(count))
+    return q * _shrink(_wide(h)) if normalize else q
+
+  return _by_rows(scores, jnp.asarray(h))
+
+
+def _standing(
+  h: Features, eps: Number
+) -> tuple[Float[Array, "n r"], Bool[Array, "n r"]]:
+  """Coordinates less their row's mean, and whether they stand out of it."""
+  h = _wide(h)
+  ones, r = jnp.ones(h.shape[1], h.dtype), h.shape[1]
+  mu = _sums(h, ones) / r
+  above = h - mu[:, None]
+  held, mu = jax.lax.stop_gradient((above, mu))
+  sigma = jnp.sqrt(_sums(held * held, ones) / r)
+  # Of a constant row, rounding leaves a little.
+  least = jnp.maximum(jnp.asarray(eps, h.dtype) * sigma, 1e-6 * jnp.abs(mu))
+  return above, held > least[:, None]
+
+
+def _or_largest(
+  taken: Bool[Array, "n r"],
+  above: Float[Array, "n r"],
+  chosen: Bool[Array, "r"],
+) -> Bool[Array, "n r"]:
+  """Of a row of whose D nothing is taken the largest coordinate of D."""
+  own = taken & chosen[None]
+  inside = jnp.where(chosen[None], above, jnp.full((), -jnp.inf, above.dtype))
+  best = jax.nn.one_hot(jnp.argmax(inside, -1), above.shape[1], dtype=bool)
+  return jnp.where(own.any(-1, keepdims=True), own, best)
+
+
+def _sums(
+  x: Float[Array, "n r"], weight: Float[Array, "r"]
+) -> Float[Array, "n"]:
+  return jnp.matmul(x, weight, precision="highest")
+
+
+def _shrink(h: Float[Array, "n r"]) -> Float[Array, "n"]:
+  """One over the length of each row."""
+  squares = _sums(h * h, jnp.ones(h.shape[1], h.dtype))
+  return jax.lax.rsqrt(jnp.maximum(squares, 1e-24))
+
+
+def _by_rows(
+  fn: Callable[..., Array],
+  *columns: Array,
+  fold: Callable[[Array], Array] = lambda rows: rows,
+) -> Array:
+  """A function of rows, on a CPU of a few of them at a time if they are many.
+
+  Args:
+    fn: from rows of the columns to an array with an axis for blocks or rows.
+    *columns: arrays of as many rows.
+    fold: of all that `fn` gave, one after the other on this axis.
+
+  Returns:
+    What `fold` gives.
+  """
+  n, r = columns[0].shape
+  most = max(1, _BLOCK // r)
+  # What is left over is copied, all of it: better a block that divides.
+  size = next((m for m in range(most, most // 4, -1) if n % m == 0), most)
+  if n * r <= _WHOLE or n < size:
+    return fold(fn(*columns))
+
+  def blocks(*columns):
+    end = n - n % size
+    parts = [x[:end].reshape(-1, size, *x.shape[1:]) for x in columns]
+    found = jax.lax.map(lambda part: fn(*part), parts)
+    found = found.reshape(-1, *found.shape[2:])
+    if end < n:
+      rest = fn(*(x[end:] for x in columns))
+      found = jnp.concatenate([found, rest])
+    return fold(found)
+
+  return jax.lax.platform_dependent(
+    *columns, cpu=blocks, default=lambda *columns: fold(fn(*columns))
+  )
 
 
 def _wide(h: Features) -> Float[Array, "n r"]:

@@ -67,8 +67,7 @@ def discover(
   def at(threshold):
     percent = _percent(metrics.active_counts(h, threshold))
     chosen = metrics.discriminative(percent, low, high)
-    active = metrics.highly_active(h, threshold)
-    none = ~(active & chosen[None]).any(-1)
+    none = metrics.q_score(h, chosen, eps=threshold, normalize=False) == 0
     return percent, chosen, none.mean(), percent.sum() / 100
 
   thresholds = jnp.asarray(eps, jnp.float32)

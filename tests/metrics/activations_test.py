@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kd_jax import metrics
+from kd_jax.metrics import activations
 
 RNG = np.random.default_rng(11)
 N, R = 60, 40
@@ -118,6 +119,42 @@ def test_a_dead_representation_has_no_gradient_and_no_nan():
   grad = jax.grad(lambda h: metrics.q_score(h, D, eps=1.0).sum())(H)
   assert np.isfinite(grad).all()
   np.testing.assert_array_equal(grad[-1], 0)
+
+
+@pytest.mark.parametrize("n", [59, 60])
+def test_a_few_rows_at_a_time_are_all_of_them(n, monkeypatch):
+  # 59 rows are seven blocks of 8 and one of 3; 60 are ten of 6.
+  h, where = H[-n:], np.arange(n) % 3 > 0
+
+  def every(h, chosen):
+    counts = metrics.active_counts(h, 1.5, where)
+    q = metrics.q_score(h, chosen, eps=1.5)
+    return metrics.highly_active(h, 1.5), counts.total, counts.count, q
+
+  def gradient(h):
+    weight = jnp.arange(n, dtype=jnp.float32)
+    return jax.grad(lambda h: (every(h, D)[3] * weight).sum())(h)
+
+  whole = every(h, D), gradient(h)
+  assert "scan" not in str(jax.make_jaxpr(every)(h, D))
+  monkeypatch.setattr(activations, "_WHOLE", 0)
+  monkeypatch.setattr(activations, "_BLOCK", 8 * R)
+  jax.clear_caches()
+  assert "scan" in str(jax.make_jaxpr(every)(h, D))
+  parts = jax.jit(every)(h, D), gradient(h)
+  for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+  turned = jnp.asarray(h[::-1]), jnp.asarray(~D)
+  both = jax.vmap(every)(*map(jnp.stack, zip((h, D), turned, strict=True)))
+  want = every(*turned)
+  for a, b in zip(jax.tree.leaves(both), jax.tree.leaves(want), strict=True):
+    np.testing.assert_allclose(a[1], b, rtol=1e-6, atol=1e-7)
+
+
+def test_out_of_a_constant_nothing_stands():
+  h = np.full((9, 37), 0.3, np.float32) * np.arange(1, 10)[:, None]
+  for eps in (0.5, 1.0):
+    assert not metrics.highly_active(h.astype(np.float32), eps).any()
 
 
 def test_half_precision_is_scored_in_float32():
