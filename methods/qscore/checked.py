@@ -131,6 +131,10 @@ def _check_rows(where, first, arrays):
         f"{where}: {name} is {array.shape}; expected {axes} axes and "
         f"{len(features)} rows, as {first} has"
       )
+    if array.size == 0:
+      raise DataError(
+        f"{where}: {name} is {array.shape}; there is nothing in it"
+      )
 
 
 def _check_widths(where, found):

@@ -187,6 +187,11 @@ NOTHING = np.zeros((60, 12, 12))
     ({"test_core": NOTHING + 255}, "test_core goes from 255 to 255"),
     ({"test_core": 1 + NOTHING[:, :3]}, r"test_core is \(60, 3, 12\)"),
     ({"test_core": None}, "test_maps and test_spurious without the others"),
+    ({"test_core": NOTHING[:, :0]}, r"\(60, 0, 12\); there is nothing in it"),
+    (
+      {"test_features": np.zeros((0, R))},
+      r"test_features is \(0, 48\); expect",
+    ),
     ({"test_image": np.zeros((60, 12, 12, 2))}, "expected 1 or 3 channels"),
     ({"test_image": np.zeros((60, 9, 9, 1))}, "masks have the images' height"),
     ({"test_image": "nan"}, "row 7 of test_image is not finite"),
