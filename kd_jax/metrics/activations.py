@@ -39,7 +39,7 @@ def unit_rows(h: Features) -> Float[Array, "n r"]:
     h_i / max(||h_i||_2, 1e-12), at least in float32.
   """
   h = _wide(h)
-  return h * _shrink(h)[:, None]
+  return h * jax.lax.rsqrt(jnp.maximum((h * h).sum(-1, keepdims=True), 1e-24))
 
 
 def highly_active(h: Features, eps: Number = 4.0) -> Bool[Array, "n r"]:

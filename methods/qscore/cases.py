@@ -51,9 +51,8 @@ def draw(n: int, r: int) -> dict[str, np.ndarray]:
 def _phase(name, n, work) -> experiment.Phase:
   def step(state, data, *, axis_name=None):
     del axis_name
-    # Of what is carried, so that nothing moves out of the loop.
-    h = data["h"] + 0 * state.sink
-    value = work(h, data["chosen"])
+    # Zero, but of what is carried, so that nothing moves out of the loop.
+    value = work(data["h"], data["chosen"], 0 * state.sink)
     state = Carried(state.step + 1, value)
     return state, {"value": mean(value)}
 
@@ -76,7 +75,7 @@ def score_case() -> experiment.Phase:
   return _phase(
     "score",
     EXAMPLES,
-    lambda h, d: metrics.q_score(h, d, eps=EPS).sum(),
+    lambda h, d, zero: metrics.q_score(h, d, eps=EPS + zero).sum(),
   )
 
 
@@ -89,7 +88,7 @@ def discover_case() -> experiment.Phase:
   return _phase(
     "discover",
     EXAMPLES,
-    lambda h, d: metrics.active_counts(h, EPS).total.sum(),
+    lambda h, d, zero: metrics.active_counts(h, EPS + zero).total.sum(),
   )
 
 
@@ -100,7 +99,7 @@ def penalty_case() -> experiment.Phase:
     The phase to time.
   """
 
-  def work(h, chosen):
+  def work(h, chosen, zero):
     def loss(h):
       terms = {
         "q": losses.q_score_loss(h, chosen, eps=EPS),
@@ -108,7 +107,7 @@ def penalty_case() -> experiment.Phase:
       }
       return losses.combine(terms, {"q": 1e-4, "columns": 1e-4})[0]
 
-    value, grad = jax.value_and_grad(loss)(h)
+    value, grad = jax.value_and_grad(loss)(h + zero)
     return value + grad.sum()
 
   return _phase("penalties", VIEWS, work)
