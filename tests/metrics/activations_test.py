@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 from kd_jax import metrics
 from kd_jax.metrics import activations
@@ -149,6 +150,15 @@ def test_a_few_rows_at_a_time_are_all_of_them(n, monkeypatch):
   want = every(*turned)
   for a, b in zip(jax.tree.leaves(both), jax.tree.leaves(want), strict=True):
     np.testing.assert_allclose(a[1], b, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_only_a_cpu_takes_a_few_rows_at_a_time(platform):
+  h = jax.ShapeDtypeStruct((1024, 2048), jnp.float32)
+  chosen = np.arange(2048) % 2 > 0
+  score = jax.jit(lambda h: metrics.q_score(h, chosen))
+  lowered = export.export(score, platforms=(platform,))(h).mlir_module()
+  assert ("stablehlo.while" in lowered) == (platform == "cpu")
 
 
 def test_out_of_a_constant_nothing_stands():

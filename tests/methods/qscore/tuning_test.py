@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import kd_jax
-from kd_jax import api, cli, losses
+from kd_jax import accel, api, cli, losses
 from kd_jax.errors import UsageError
-from kd_jax.methods.qscore import METHOD, encoders, tuning
+from kd_jax.methods.qscore import METHOD, encoders, representations, tuning
 from kd_jax.methods.qscore.config import DiscoveryConfig, HeatConfig
 from kd_jax.methods.ssl import data as tables
 from kd_jax.methods.ssl import recipes, steps
@@ -196,6 +196,16 @@ def test_a_trained_encoders_score_is_there_to_use(run, images):
   np.testing.assert_allclose(q, expect, rtol=1e-3, atol=1e-5)
 
 
+def test_the_step_lowers_for_accelerators(start):
+  config, found, state = start
+  step = encoders.tune_phase(config, "qscore", found).step
+  lifted = accel.data_parallel(step, mode="shard_map", data="replicated")
+  shapes = jax.eval_shape(lambda: state)
+  exported = lifted.export(shapes, found.train, ("cuda", "tpu"))
+  assert exported.nr_devices == 4
+  assert "all_" in exported.mlir_module()
+
+
 def test_one_program_serves_all_arms(start):
   config, found, state = start
   phases = [
@@ -232,6 +242,17 @@ def command(*words):
   with pytest.raises(SystemExit) as done:
     cli.main([str(word) for word in words])
   assert done.value.code == 0
+
+
+def test_an_encoders_maps_are_what_it_pools(run, images):
+  # So that Grad-CAM of a coordinate is its map.
+  maps, h = representations.observe(
+    encoders.resolve(run.config).encoder,
+    representations.trained(run.products, "base"),
+    images["test_image"],
+  )
+  np.testing.assert_allclose(maps.mean((1, 2)), h, rtol=1e-5, atol=1e-6)
+  assert (np.asarray(maps) >= 0).all()
 
 
 @pytest.fixture(scope="module")
