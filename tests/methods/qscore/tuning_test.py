@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 import kd_jax
-from kd_jax import accel, api, cli, losses
-from kd_jax.errors import UsageError
+from kd_jax import accel, losses
 from kd_jax.methods.qscore import METHOD, encoders, representations, tuning
 from kd_jax.methods.qscore.config import DiscoveryConfig, HeatConfig
 from kd_jax.methods.ssl import data as tables
-from kd_jax.methods.ssl import recipes, steps
+from kd_jax.methods.ssl import steps
 from kd_jax.methods.ssl.learners import LEARNERS
 
 TINY = dataclasses.replace(
@@ -23,20 +22,6 @@ TINY = dataclasses.replace(
   heat=HeatConfig(shown=2),
 )
 NO_TUNING = ("own", "base")
-
-
-@pytest.fixture(scope="module")
-def images():
-  """Squares on two sides of an image, by class."""
-  rng = np.random.default_rng(3)
-  found = {}
-  for split, n in (("train", 64), ("test", 24)):
-    label = np.arange(n) % 2
-    image = rng.integers(0, 60, (n, 8, 8, 1))
-    image[np.arange(n), 2:6, 1 + 3 * label] += 150
-    found[f"{split}_image"] = image.astype(np.uint8)
-    found[f"{split}_label"] = label.astype(np.int32)
-  return found
 
 
 @pytest.fixture(scope="module")
@@ -237,13 +222,6 @@ def test_without_weights_it_is_more_of_the_same_steps(start):
   assert furthest(own.learner.params, want.params) > 1e-5
 
 
-def command(*words):
-  """A command that succeeds."""
-  with pytest.raises(SystemExit) as done:
-    cli.main([str(word) for word in words])
-  assert done.value.code == 0
-
-
 def test_an_encoders_maps_are_what_it_pools(run, images):
   # So that Grad-CAM of a coordinate is its map.
   maps, h = representations.observe(
@@ -253,103 +231,3 @@ def test_an_encoders_maps_are_what_it_pools(run, images):
   )
   np.testing.assert_allclose(maps.mean((1, 2)), h, rtol=1e-5, atol=1e-6)
   assert (np.asarray(maps) >= 0).all()
-
-
-@pytest.fixture(scope="module")
-def finished(images, tmp_path_factory):
-  """A run of ssl, of a method that has a slow network and a queue."""
-  folder = tmp_path_factory.mktemp("ssl")
-  np.savez(folder / "squares.npz", **images)
-  words = ["--data.images", folder / "squares.npz", "--data.val_images", 4]
-  words += ["--arms", "moco_v2", "--probe.steps", 0, "--steps", 3]
-  command("train", "ssl", "tiny", "--workdir", folder / "run", *words)
-  return folder / "run"
-
-
-def test_a_finished_run_is_measured_and_tuned(finished, tmp_path):
-  words = ["--run", finished, "--learner", "moco_v2", "--arms", "continued"]
-  words += ["--discovery.eps", 1, "--tune.steps", 2]
-  command("train", "qscore", "tiny", "--workdir", tmp_path / "run", *words)
-  theirs = api.open_run(finished).products["moco_v2.pretrain"]
-  run = api.open_run(tmp_path / "run")
-  jax.tree.map(
-    np.testing.assert_array_equal, run.products["base.pretrain"], theirs
-  )
-  assert "continued.auroc" in run.metrics
-  # The slow network and the queue are those that pre-training left.
-  phase = next(p for p in run.phases() if p.key == "continued.tune")
-  learner = jax.jit(phase.init)(run.products, np.uint32(0)).learner
-  assert jax.tree.leaves(theirs["slow"])
-  assert jax.tree.leaves(theirs["model_state"]["memory"])
-  for name in ("params", "slow", "model_state"):
-    jax.tree.map(
-      np.testing.assert_array_equal, getattr(learner, name), theirs[name]
-    )
-
-
-def test_what_a_finished_run_lacks_is_said(finished):
-  other = dataclasses.replace(TINY, run=str(finished), learner="byol")
-  with pytest.raises(UsageError, match="has the arms moco_v2 and not byol"):
-    encoders.resolve(other)
-
-
-@pytest.mark.parametrize("learner", ["swav", "byol", "dino", "moco_v3"])
-def test_what_ssl_keeps_is_all_that_tuning_reads(learner, images, run):
-  config = encoders.resolve(dataclasses.replace(TINY, learner=learner))
-  found = tables.load(config.encoder, {"images": images}, lambda line: None)
-  first = encoders.base_phase(config, found, {})
-  seed = np.uint32(0)
-  begun = jax.eval_shape(first.init, {}, seed)
-  products = {
-    "base.pretrain": jax.eval_shape(first.product, begun),
-    "base.discover": run.products["base.discover"],
-  }
-  phase = encoders.tune_phase(config, "qscore", found)
-  tuned = jax.eval_shape(phase.init, products, seed)
-  assert jax.tree.map(lambda x: x.shape, tuned.learner.slow) == jax.tree.map(
-    lambda x: x.shape, begun.slow
-  )
-  assert tuned.learner.model_state == begun.model_state
-  after, _ = jax.eval_shape(phase.step, tuned, found.train)
-  assert jax.tree.structure(after) == jax.tree.structure(tuned)
-
-
-def test_what_is_not_trained_is_not_tuned(images):
-  fixed = dataclasses.replace(TINY, learner="random")
-  with pytest.raises(UsageError, match="random is not trained"):
-    encoders.phases(fixed, fixed.arms, {"images": images}, lambda line: None)
-
-
-def test_the_encoders_of_small_are_those_that_were_judged():
-  """Settings come from a recipe of ssl; the README's numbers are of these."""
-  encoder = METHOD.presets["small"].encoder
-  assert (encoder.steps, encoder.batch_size) == (400, 96)
-  every = {
-    "optimizer": "adamw",
-    "learning_rate": 0.002,
-    "warmup": 0.05,
-    "views": "digits",
-    "projector": "r bn relu, 64 bias",
-  }
-  predictor = {"predictor": "128 bn relu, 64 bias"}
-  prototypes = {"prototypes": 64, "temperature": 0.1}
-  own = {
-    "simclr": {},
-    "swav": {**prototypes, "freeze": 0.02},
-    "moco_v2": {"queue": 960},
-    "moco_v3": {**predictor, "ema_end": 1.0},
-    "byol": {**predictor, "ema": 0.95, "ema_end": 1.0},
-    "dino": {
-      **prototypes,
-      "projector": "r bias gelu, 64 bias",
-      "ema_end": 1.0,
-      "freeze": 0.05,
-      "clip": 3.0,
-    },
-    "simsiam": {"predictor": "32 bn relu, 64 bias", "predictor_constant": True},
-    "vicreg": {"projector": "r bn relu, 128"},
-    "barlow": {"projector": "r bn relu, 128"},
-  }
-  for learner, values in own.items():
-    expect = dataclasses.replace(recipes.BASE, **{**every, **values})
-    assert recipes.settings(encoder, learner) == expect, learner
