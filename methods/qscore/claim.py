@@ -163,8 +163,7 @@ def of_tuning() -> tuple[Claim, ...]:
     ),
     Claim(
       name="3: predicts less after it",
-      statement="after fine-tuning with the regulariser the score says less of "
-      "what is misclassified than before",
+      statement="after that the score says less of what is misclassified",
       kind="paper",
       treatment=("base", "auroc"),
       baseline=("qscore", "auroc"),
@@ -184,7 +183,6 @@ def of_tuning() -> tuple[Claim, ...]:
       kind="paper",
       treatment=("qscore", "miou_core_right"),
       baseline=("continued", "miou_core_right"),
-      published="of nearly all encoders (figure 6)",
     ),
     Claim(
       name="6: where it is wrong",
@@ -192,7 +190,6 @@ def of_tuning() -> tuple[Claim, ...]:
       kind="paper",
       treatment=("qscore", "miou_core_wrong"),
       baseline=("continued", "miou_core_wrong"),
-      published="of nearly all encoders (figure 6)",
     ),
     Claim(
       name="6: balanced",
