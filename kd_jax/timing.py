@@ -27,6 +27,8 @@ from kd_jax.training.writers import NoWriter, Writer
 # Steps between two rows of metrics, as in the loop: a fused program takes so
 # many at once.
 STRETCH = 50
+# Seconds that a dispatch may take when it is timed.
+DISPATCH_S = 2.0
 
 
 class Program:
@@ -102,7 +104,9 @@ class Program:
 
   def sample(self, seconds: float) -> list[float]:
     """Seconds per step, one sample a dispatch, at least three of them."""
-    n = STRETCH if self.fused else 1
+    n = 1
+    if self.fused:
+      n = min(STRETCH, max(1, round(DISPATCH_S / self.steps(1))))
     samples: list[float] = []
     end = time.perf_counter() + seconds
     while len(samples) < 3 or time.perf_counter() < end:

@@ -175,12 +175,16 @@ def test_samples_are_seconds_per_step(monkeypatch, fused):
   clock = types.SimpleNamespace(perf_counter=lambda: next(ticks))
   monkeypatch.setattr(timing, "time", clock)
   # A dispatch takes one tick.
-  each = timing.STRETCH if fused else 1
-  assert bare.sample(0.0) == [1 / each] * 3
-  assert int(bare.state.step) == 1 + 3 * each
+  for seconds, each in [(100.0, timing.STRETCH), (3.0, 3), (0.0, 1)]:
+    monkeypatch.setattr(timing, "DISPATCH_S", seconds)
+    before, each = int(bare.state.step), each if fused else 1
+    assert bare.sample(0.0) == [1 / each] * 3
+    # A fused program's steps are timed by one of them.
+    assert int(bare.state.step) == before + fused + 3 * each
   # A remainder is a dispatch of its own.
+  before = int(bare.state.step)
   bare.steps(timing.STRETCH + 7)
-  assert int(bare.state.step) == 1 + 3 * each + timing.STRETCH + 7
+  assert int(bare.state.step) == before + timing.STRETCH + 7
 
 
 def test_unknown_method():

@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from kd_jax.accel import hosts
 from kd_jax.accel.collectives import AXIS
+from kd_jax.accel.compiling import compiled
 from kd_jax.accel.placing import check_rows, mesh
 
 Mode = Literal["auto", "jit", "pmap", "shard_map"]
@@ -77,8 +78,9 @@ class Lifted:
     Returns:
       The compiled step, called in the same way and never compiling again.
     """
-    compiled = self.lower(state, data).compile()
-    return Lifted(compiled, self._prepare, self.mode, self.devices)
+    lowered = self.lower(state, data)
+    call = compiled(lowered, self.devices[0].platform)
+    return Lifted(call, self._prepare, self.mode, self.devices)
 
   def cost(self) -> dict[str, float]:
     """The compiler's count of a compiled step ("flops", "bytes accessed")."""

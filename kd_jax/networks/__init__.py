@@ -115,8 +115,6 @@ def train_case(
     step=pipeline.from_columns(step, batch_size),
     steps=1,
     data={"image": image, "label": label},
-    # Fused on an accelerator alone: a CPU gains nothing by it.
-    fused=jax.default_backend() != "cpu",
     batch_size=batch_size,
   )
 

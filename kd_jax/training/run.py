@@ -258,7 +258,7 @@ def _once(session, name, fn, *args):
   key = (name, repr(plain), shapes)
   if key not in session.programs:
     with session.clock.on("compile"):
-      session.programs[key] = jax.jit(fn).lower(*args).compile()
+      session.programs[key] = accel.compiled(jax.jit(fn).lower(*args))
     accel.wait()
   return session.programs[key]
 

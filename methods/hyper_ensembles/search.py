@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from kd_jax import accel
 from kd_jax.errors import UsageError
 from kd_jax.methods.hyper_ensembles import greedy, validate
 from kd_jax.methods.hyper_ensembles.space import Space
@@ -88,12 +89,16 @@ def run_all(
   many = jax.vmap(train, (0, 0, None))
   n, d = len(lams), len(devices)
   if d == 1:
-    return jax.jit(many)(keys, lams, data)
+    return accel.compiled(jax.jit(many).lower(keys, lams, data))(
+      keys, lams, data
+    )
   # The last ones are trained twice where devices do not divide them.
   fill = np.arange(-(-n // d) * d) % n
   shape = (d, -1)
-  found = jax.pmap(many, in_axes=(0, 0, None), devices=devices)(
-    keys[fill].reshape(shape), lams[fill].reshape(*shape, lams.shape[1]), data
+  args = keys[fill].reshape(shape), lams[fill].reshape(*shape, lams.shape[1])
+  run = jax.pmap(many, in_axes=(0, 0, None), devices=devices)
+  found = accel.compiled(run.lower(*args, data), devices[0].platform)(
+    *args, data
   )
   return jax.tree.map(
     lambda x: jnp.asarray(np.asarray(x).reshape(-1, *x.shape[2:])[:n]), found
@@ -223,7 +228,7 @@ def _choose(p, labels, members, objective):
 
 def _say_cost(train, predict, inputs, labels, keys, lams, data):
   """Trains one alone; gives a function that says what all of them will take."""
-  one = jax.jit(train).lower(keys[0], lams[0], data).compile()
+  one = accel.compiled(jax.jit(train).lower(keys[0], lams[0], data))
   begin = time.perf_counter()
   member = jax.block_until_ready(one(keys[0], lams[0], data))
   seconds = time.perf_counter() - begin

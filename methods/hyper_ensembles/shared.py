@@ -12,9 +12,9 @@ gradient in that kernel, no other one is a sum over activations:
 (the last two over a window's places, too). All of M costs what dW alone would.
 A convolution's M is small beside its activations; a dense layer's is worth it
 where members share inputs, for then no gradient of the inputs is needed on the
-way to dr. Where a convolution's inputs have one channel, r is a factor of the
-outputs, which are then convolved once for all members that share them. Reverse
-mode, of any order.
+way to dr; its s stands outside, for ds is a small sum over rows. Where a
+convolution's inputs have one channel, r is a factor of the outputs, which are
+then convolved once for all members that share them. Reverse mode, of any order.
 """
 
 import functools
@@ -48,7 +48,7 @@ def dense(
   if r is None:
     return jnp.dot(x, kernel)
   if len(x) < len(r):
-    return _scaled(x, kernel, r, s, None)
+    return by_member(_scaled(x, kernel, r, None, None), s)
   return by_member(jnp.dot(by_member(x, r), kernel), s)
 
 
@@ -92,7 +92,8 @@ def _product(x, kernel, how):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _scaled(x, kernel, r, s, how):
-  return by_member(_product(by_member(x, r), kernel, how), s)
+  y = _product(by_member(x, r), kernel, how)
+  return y if s is None else by_member(y, s)
 
 
 def _forward(x, kernel, r, s, how):
@@ -105,7 +106,7 @@ def _backward(how, kept, dy):
   found = []
   for k in range(len(r)):
     own = x if alike else x[k : k + 1]
-    both = jnp.outer(r[k], s[k])
+    both = r[k][:, None] if s is None else jnp.outer(r[k], s[k])
     scaled = kernel * both.reshape(*(1,) * (kernel.ndim - 2), *both.shape)
     _, back = jax.vjp(lambda *of: _product(*of, how), own, scaled)
     found.append(back(dy[k : k + 1]))
@@ -121,15 +122,16 @@ def _of_kernels(
   m: Sequence[Float[Array, "*size c f"]],
   kernel: Float[Array, "*size c f"],
   r: Float[Array, "k c"],
-  s: Float[Array, "k f"],
-) -> tuple[Array, Array, Array]:
+  s: Float[Array, "k f"] | None,
+) -> tuple[Array, Array, Array | None]:
   """The gradients of W, r and s from those of the members' kernels.
 
   Member by member: the CPU is slow at sums over an axis that is not the last.
   """
   c, f = kernel.shape[-2:]
   wide = jnp.promote_types(kernel.dtype, jnp.float32)
-  r, s = r.astype(wide), s.astype(wide)
+  outside = s is None
+  r, s = r.astype(wide), (jnp.ones((len(r), f)) if outside else s).astype(wide)
   w, *m = (v.astype(wide).reshape(-1, f) for v in (kernel, *m))
   window = len(w) // c
   ins = jnp.tile(r, (1, window))
@@ -143,5 +145,5 @@ def _of_kernels(
   return (
     in_kernel.reshape(kernel.shape).astype(kernel.dtype),
     jnp.stack(in_r).reshape(-1, window, c).sum(1).astype(kernel.dtype),
-    jnp.stack(in_s).astype(kernel.dtype),
+    None if outside else jnp.stack(in_s).astype(kernel.dtype),
   )

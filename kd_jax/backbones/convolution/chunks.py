@@ -1,4 +1,9 @@
-"""A few images at a time, so that what is made of them stays in the cache."""
+"""A few images at a time, so that what is made of them stays in the cache.
+
+Of a loop's body the runtime runs what does not depend on one another at once:
+two parts side by side keep a second core busy with the small products and
+copies that are not divided over cores themselves.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,14 +42,17 @@ def over_images(
   each = _images(n, numbers, rows)
   if each == n:
     return fn(*arrays)
-  parts = tuple(a.reshape(-1, each, *a.shape[1:]) for a in arrays)
-  shapes, tree = jax.tree.flatten(jax.eval_shape(fn, *(p[0] for p in parts)))
+  beside = 2 if n % (2 * each) == 0 else 1
+  parts = tuple(a.reshape(-1, beside, each, *a.shape[1:]) for a in arrays)
+  shapes, tree = jax.tree.flatten(jax.eval_shape(fn, *(p[0, 0] for p in parts)))
   first = len(shapes) - added
 
   def body(totals, parts):
-    found = jax.tree.leaves(fn(*parts))
-    totals = [a + b for a, b in zip(totals, found[first:], strict=True)]
-    return totals, found[:first]
+    found = [jax.tree.leaves(fn(*(p[i] for p in parts))) for i in range(beside)]
+    for leaves in found:
+      totals = [a + b for a, b in zip(totals, leaves[first:], strict=True)]
+    whole = (leaves[:first] for leaves in found)
+    return totals, [jnp.concatenate(v) for v in zip(*whole, strict=True)]
 
   zeros = [jnp.zeros(s.shape, s.dtype) for s in shapes[first:]]
   totals, found = jax.lax.scan(body, zeros, parts)

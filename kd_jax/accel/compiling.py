@@ -1,0 +1,39 @@
+"""Compiling, with what the compiler for the CPU has to be told."""
+
+from typing import Any
+
+import jax
+
+# XLA hands products, sums and convolutions to a library of its own (YNN). Its
+# convolutions run on one core: on two cores they take 1.1 to 3 times as long as
+# the compiler's others. This is the default of jaxlib 0.10.2 without them.
+_KINDS = ("INDIVIDUAL_DOT", "REDUCE")
+CPU_OPTIONS = {
+  "xla_cpu_experimental_ynn_fusion_type": ",".join(
+    f"LIBRARY_FUSION_TYPE_{kind}" for kind in _KINDS
+  )
+}
+
+
+def compiled(lowered: Any, platform: str | None = None) -> Any:
+  """Compiles a program as all of the suite's programs are compiled.
+
+  A program of one's own that trains `backbones.Conv` on the CPU gains by it,
+  too: `accel.compiled(jax.jit(step).lower(state, batch))`.
+
+  Args:
+    lowered: what `jax.jit(...).lower(...)` gave, or pmap's.
+    platform: "cpu", "gpu" or "tpu"; the default backend if None.
+
+  Returns:
+    The compiled program.
+  """
+  if (platform or jax.default_backend()) != "cpu":
+    return lowered.compile()
+  try:
+    return lowered.compile(compiler_options=CPU_OPTIONS)
+  except jax.errors.JaxRuntimeError as error:
+    # Of an older compiler, which has no such library to leave out.
+    if "INVALID_ARGUMENT" not in str(error):
+      raise
+    return lowered.compile()
