@@ -52,6 +52,7 @@ BASE = Settings(
   stop_gradient=True,
   local_negatives=False,
   local_statistics=False,
+  joint_statistics=False,
   probe_rate=0.3,
 )
 
