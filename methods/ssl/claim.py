@@ -50,6 +50,14 @@ def _collapses(
 
 
 SPREAD = "test_z_spread"
+_SLOW = Claim(
+  name="moco_v2 needs a slow encoder",
+  statement="keys of a slow encoder give MoCo better neighbours than keys of "
+  "the encoder as it was a step before",
+  kind="paper",
+  treatment=("moco_v2", KNN),
+  baseline=("moco_no_momentum", KNN),
+)
 CLAIMS = (
   *(
     _better(arm, metric, title)
@@ -108,6 +116,7 @@ CLAIMS = (
     0.1,
     "without balanced codes SwAV's prototypes tell nothing about the image",
   ),
+  _SLOW,
 )
 
 # The arms that these name.
@@ -123,4 +132,5 @@ ARMS = (
   "dino_no_centring",
   "dino_no_sharpening",
   "swav_no_sinkhorn",
+  "moco_no_momentum",
 )

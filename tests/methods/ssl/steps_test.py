@@ -50,6 +50,22 @@ def test_the_online_probe_sends_no_gradient_back(parts, batch):
   assert max(np.abs(g).max() for g in jax.tree.leaves(grads)) == 0
 
 
+def test_labels_train_the_encoder_of_the_upper_bound(parts, passed, batch):
+  s, learner, out, _ = passed("supervised")
+  (view,) = out.views  # One view alone.
+  logits = np.asarray(view.logits, float)
+  own = logits[np.arange(8), np.asarray(batch["label"])]
+  expected = np.log(np.exp(logits).sum(1)) - own
+  got = steps.terms(s, learner, out, batch)
+  assert set(got) == {"cross_entropy"}  # And no probe beside.
+  np.testing.assert_allclose(got["cross_entropy"], expected, rtol=1e-5)
+  *_, made, step = parts("supervised")
+  new, _ = jax.jit(step)(made, batch)
+  for name in ("conv_0", "head"):
+    before, after = (x.params["backbone"][name]["kernel"] for x in (made, new))
+    assert np.abs(before - after).max() > 1e-4
+
+
 @pytest.mark.parametrize("arm", arms.METHODS)
 def test_every_step_lowers_for_accelerators(arm, parts, batch):
   *_, made, step = parts(arm)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd_jax.methods.ssl import LEARNERS, model, recipes
+from kd_jax.methods.ssl import LEARNERS, model, recipes, steps
 from kd_jax.methods.ssl.learners import Outputs, Seen
 
 
@@ -51,6 +51,25 @@ def test_batch_statistics_of_a_device_alone(config_of):
     )
     net = model.network(config, s, learner, 3, axis_name="batch")
     assert (net.backbone.axis_name, net.projector.axis_name) == (axis, axis)
+
+
+def test_a_step_groups_its_views_as_the_settings_say(parts, batch, monkeypatch):
+  asked, look = [], model.look
+
+  def looked(*args, joint, **how):
+    asked.append(joint)
+    return look(*args, joint=joint, **how)
+
+  monkeypatch.setattr(model, "look", looked)
+  for arm in ("simclr", "swav", "dino", "byol"):
+    *_, made, step = parts(arm)
+    jax.eval_shape(step, made, batch)
+  # DINO's and BYOL's slow networks look, too.
+  assert asked == [True, True, True, True, False, False]
+  config, s, learner, made, _ = parts("simclr")
+  alone = dataclasses.replace(s, joint_statistics=False)
+  jax.eval_shape(steps.make_train_step(config, alone, learner), made, batch)
+  assert not asked[-1]
 
 
 def test_views_share_batch_statistics_or_do_not(parts):

@@ -87,13 +87,11 @@ def test_encoders_see_no_validation_and_no_test_image():
 def test_a_run_through_the_public_functions(tmp_path):
   run = kd_jax.train(
     "ssl",
-    config=fields.override(
-      CONFIG, {"arms": ("random", "simclr", "supervised")}
-    ),
+    config=fields.override(CONFIG, {"arms": ("random", "simclr")}),
     data={"images": OWN},
     workdir=tmp_path / "run",
   )
-  for arm in ("random", "simclr", "supervised"):
+  for arm in ("random", "simclr"):
     for name in ("knn", "probe", "linear", "z_spread", "rank"):
       assert np.isfinite(run.metrics[f"{arm}.test_{name}"])
   assert "simclr" in run.table()
