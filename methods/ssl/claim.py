@@ -82,14 +82,15 @@ CLAIMS = (
     "byol_no_stop",
     SPREAD,
     0.1,
-    "with the online network as its own target BYOL's projections are all the "
-    "same",
+    "with the online network as its own target, and as in the paper no norm "
+    "after the projector, BYOL's projections are all the same",
   ),
   _collapses(
     "byol_no_predictor",
     SPREAD,
     0.1,
-    "without a predictor BYOL's projections are all the same",
+    "without a predictor, and as in the paper no norm after the projector, "
+    "BYOL's projections are all the same",
   ),
   _collapses(
     "vicreg_no_variance",

@@ -37,6 +37,19 @@ def test_rates_are_for_a_batch():
   assert recipes.settings(mine, "simclr").temperature == 0.9
 
 
+def test_a_collapse_may_have_settings_of_its_own():
+  """With a last norm BYOL would not collapse."""
+  small = arms.PRESETS["small"]
+  for arm, projector in (
+    ("byol", "r bn relu, 64 bn-"),
+    ("byol_no_stop", "r bn relu, 64 bias"),
+    ("byol_no_predictor", "r bn relu, 64 bias"),
+  ):
+    assert recipes.settings(small, arm).projector == projector
+  own = fields.override(small, {"settings.projector": "8 bias"})
+  assert recipes.settings(own, "byol_no_stop").projector == "8 bias"
+
+
 # Of an SGD probe by method (solo-learn's), 0.3 for all others.
 PROBES = {
   "simclr": 1.0,
