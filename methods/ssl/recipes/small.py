@@ -35,6 +35,9 @@ SMALL: Recipe = {
 DIGITS = changed(
   SMALL,
   **{"*": {"views": "digits_weak"}},
+  simclr={"learning_rate": 5e-3},
+  swav={"temperature": 0.2},
+  moco_v3={"ema": 0.95},
   byol={"projector": "r bn relu, 64 bn-"},
   # A last norm is a guard of its own: with it neither collapses.
   byol_no_stop={"projector": "r bn relu, 64 bias"},
