@@ -72,12 +72,15 @@ def check(
   for name, low, high in ranges:
     if not low <= values[name] <= high:
       raise UsageError(
-        f"{name} is {values[name]}; it must be {_limits(low, high)}"
+        f"{name} is {values[name]}; it must be "
+        f"{_limits(low, high, values[name])}"
       )
 
 
-def _limits(low: float, high: float) -> str:
+def _limits(low: float, high: float, value: float) -> str:
   """A range in words: "above 0", "1 to 1,024"."""
+  if high == MOST and value > high:
+    return f"at most {high:,}"
   least = "above 0" if low == ABOVE_0 else f"at least {low:,}"
   if high in (math.inf, MOST):
     return least

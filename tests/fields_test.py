@@ -139,6 +139,7 @@ def test_cadences_and_seeds_have_ranges(bad):
     (fields.ABOVE_0, 1.0, 0.0, "must be above 0, at most 1.0"),
     (0.0, fields.BELOW_1, 1.0, "must be at least 0.0 and below 1"),
     (2, fields.MOST, 1, "must be at least 2"),
+    (2, fields.MOST, 2**31, "must be at most 2,147,483,647"),
     (2, 2**20, 1, "must be 2 to 1,048,576"),
     (0.0, math.inf, math.nan, "must be finite"),
   ],

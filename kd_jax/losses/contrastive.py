@@ -38,7 +38,8 @@ def nt_xent(
 
   The 2n embeddings of all devices are candidates for each other, except for
   the one itself. Embeddings that are all the same give log(2n - 1), one pair
-  alone gives 0.
+  alone gives 0. This is solo-learn's and VISSL's scale, too; google's code adds
+  a pair's two cross-entropies: twice this one.
 
   Equation: l_i = mean over r in {i, i'} of
     log sum_{q != r} exp(u_r . u_q / T) - u_i . u_i' / T

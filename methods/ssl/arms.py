@@ -25,8 +25,9 @@ METHODS = (
   "barlow",
 )
 _WITHOUT = {
-  "byol_no_stop": "byol, its target the online network, gradient and all",
-  "byol_no_predictor": "byol without a predictor",
+  "byol_no_stop": "byol, its target the online network, gradient and all, "
+  "without a last norm",
+  "byol_no_predictor": "byol without a predictor and without a last norm",
   "simsiam_no_stop": "simsiam without the stopped gradient",
   "simsiam_no_predictor": "simsiam without a predictor",
   "dino_no_centring": "dino, the centre always 0",
@@ -115,7 +116,7 @@ PRESETS = {
     net=NetConfig(widths=(16, 32, 64, 128)),
     probe=ProbeConfig(labels=500, penalties=8, iterations=40),
     recipe="digits",
-    steps=600,
+    steps=1200,
   ),
   # lightly's benchmark: 200 epochs, batch 512.
   "cifar10": _CIFAR,

@@ -50,6 +50,14 @@ def _collapses(
 
 
 SPREAD = "test_z_spread"
+_SLOW = Claim(
+  name="moco_v2 needs a slow encoder",
+  statement="keys of a slow encoder give MoCo better neighbours than keys of "
+  "the encoder as it was a step before",
+  kind="paper",
+  treatment=("moco_v2", KNN),
+  baseline=("moco_no_momentum", KNN),
+)
 CLAIMS = (
   *(
     _better(arm, metric, title)
@@ -74,14 +82,15 @@ CLAIMS = (
     "byol_no_stop",
     SPREAD,
     0.1,
-    "with the online network as its own target BYOL's projections are all the "
-    "same",
+    "with the online network as its own target, and as in the paper no norm "
+    "after the projector, BYOL's projections are all the same",
   ),
   _collapses(
     "byol_no_predictor",
     SPREAD,
     0.1,
-    "without a predictor BYOL's projections are all the same",
+    "without a predictor, and as in the paper no norm after the projector, "
+    "BYOL's projections are all the same",
   ),
   _collapses(
     "vicreg_no_variance",
@@ -108,6 +117,7 @@ CLAIMS = (
     0.1,
     "without balanced codes SwAV's prototypes tell nothing about the image",
   ),
+  _SLOW,
 )
 
 # The arms that these name.
@@ -123,4 +133,5 @@ ARMS = (
   "dino_no_centring",
   "dino_no_sharpening",
   "swav_no_sinkhorn",
+  "moco_no_momentum",
 )

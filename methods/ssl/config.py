@@ -129,6 +129,8 @@ class Settings:
     local_negatives: whether a device's images are contrasted with its own alone
       (SimCLR, MoCo v3); an ablation, one device sees no difference.
     local_statistics: whether batch norms see a device's rows alone; likewise.
+    joint_statistics: whether views of one size are one batch to batch norms;
+      else each view is normalised by itself.
     probe_rate: the SGD probe's learning rate, for a batch of 256.
   """
 
@@ -166,6 +168,7 @@ class Settings:
   stop_gradient: bool | None = None
   local_negatives: bool | None = None
   local_statistics: bool | None = None
+  joint_statistics: bool | None = None
   probe_rate: float | None = None
 
 

@@ -118,8 +118,14 @@ def _unlabelled(config, every):
 
 
 def _checked(config: Config, found: Tables) -> Tables:
-  channels = found.shape[-1]
+  *sides, channels = found.shape
   data = config.data
+  if data.view_size > min(sides):
+    raise UsageError(
+      f"data.view_size is {data.view_size}, the images are "
+      f"{sides[0]}x{sides[1]}: views are not larger (data.image_size is, for "
+      "images that are files)"
+    )
   if len(data.mean) not in (1, channels):
     raise UsageError(
       f"data.mean has {len(data.mean)} numbers, the images {channels} channels"

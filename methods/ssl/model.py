@@ -120,7 +120,10 @@ class Network(nn.Module):
       p = self.predictor(z, train=train, where=where)
     scores = None
     if self.prototypes:
-      scores = jnp.matmul(l2_normalize(z), self.vectors().T)
+      # As exact as the queue's: they are divided by temperatures of .04.
+      scores = jnp.matmul(
+        l2_normalize(z), self.vectors().T, precision="highest"
+      )
     return Seen(found.pooled, found.logits, z, p, scores)
 
   def vectors(self) -> Float[Array, "k d"]:

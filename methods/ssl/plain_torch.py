@@ -48,7 +48,7 @@ class Encoder(nn.Module):
 
 
 class Head(nn.Module):
-  """`heads.Head`, of layers with ReLU and whole batch norms."""
+  """`heads.Head`, of layers with ReLU and batch norms, whole or bare."""
 
   def __init__(self, text: str, r: int):
     super().__init__()
@@ -57,8 +57,9 @@ class Head(nn.Module):
       self.add_module(
         f"dense_{i}", nn.Linear(inputs, width or r, bias="bias" in words)
       )
-      if "bn" in words:
-        self.add_module(f"norm_{i}", nn.BatchNorm1d(width or r))
+      if words & {"bn", "bn-"}:
+        norm = nn.BatchNorm1d(width or r, affine="bn" in words)
+        self.add_module(f"norm_{i}", norm)
       inputs = width or r
     self.width = inputs
 
@@ -66,7 +67,7 @@ class Head(nn.Module):
     """Applies the layers."""
     for i, (_, words) in enumerate(self.layers):
       x = getattr(self, f"dense_{i}")(x)
-      x = getattr(self, f"norm_{i}")(x) if "bn" in words else x
+      x = getattr(self, f"norm_{i}")(x) if words & {"bn", "bn-"} else x
       x = x.relu() if "relu" in words else x
     return x
 

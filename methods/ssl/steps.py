@@ -68,7 +68,9 @@ def forward(
   build = functools.partial(
     model.network, config, settings, learner, classes, axis_name=axis_name
   )
-  through = functools.partial(model.look, joint=learner.joint, where=where)
+  through = functools.partial(
+    model.look, joint=settings.joint_statistics, where=where
+  )
   online = {"params": params, "batch_stats": kept["online"]}
   seen, moved = through(build(), online, groups)
   new, targets = {"online": moved}, seen[: min(2, len(seen))]

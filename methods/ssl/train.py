@@ -13,7 +13,7 @@ from kd_jax.methods.ssl import data as tables
 from kd_jax.methods.ssl import evaluation, probe, recipes, state, steps
 from kd_jax.methods.ssl.config import Config
 from kd_jax.methods.ssl.learners import LEARNERS
-from kd_jax.methods.ssl.validate import check
+from kd_jax.methods.ssl.validate import check, uneven
 
 PyTree = Any
 # Steps in which a random encoder's running statistics settle.
@@ -37,6 +37,8 @@ def phases(
     UsageError: for fields or data that do not fit together.
   """
   check(config)
+  for line in uneven(config):
+    say(line)
   found = tables.load(config, data, say)
   made = []
   for arm in config.arms:

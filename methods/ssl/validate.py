@@ -34,9 +34,16 @@ _PARTS = ("warmup", "final_rate", "teacher_warmup", "ema", "ema_end")
 _PARTS += ("queue_start", "freeze", "centre", "momentum")
 _POSITIVE = ("learning_rate", "temperature", "teacher_temperature", "epsilon")
 _POSITIVE += ("teacher_temperature_start",)
-_NOT_NEGATIVE = ("weight_decay", "bias_rate", "prototypes", "queue", "clip")
-_NOT_NEGATIVE += ("iterations", "invariance", "variance", "covariance")
-_NOT_NEGATIVE += ("off_diagonal", "scale", "probe_rate")
+_NOT_NEGATIVE = ("weight_decay", "bias_rate", "clip", "invariance", "variance")
+_NOT_NEGATIVE += ("covariance", "off_diagonal", "scale", "probe_rate")
+_COUNTS = ("prototypes", "queue")
+_BOUNDS = (
+  (_PARTS, 0, 1, "0 to 1"),
+  (_POSITIVE, fields.ABOVE_0, math.inf, "above 0"),
+  (_NOT_NEGATIVE, 0, math.inf, "at least 0"),
+  (_COUNTS, 0, 2**22, "0 to 4,194,304"),
+  (("iterations",), 0, 100, "0 to 100"),
+)
 
 
 def check_fields(config: Any) -> None:
@@ -63,6 +70,10 @@ def check(config: Any) -> None:
     UsageError: one sentence for the first thing that is wrong.
   """
   data, net = config.data, config.net
+  if 0 < data.view_size < 4:
+    raise UsageError(
+      f"data.view_size is {data.view_size}; it is 0 (the image's) or 4 or more"
+    )
   if len(data.mean) != len(data.std) or not all(s > 0 for s in data.std):
     raise UsageError(
       "data.mean and data.std: as many numbers each, std above 0"
@@ -92,15 +103,10 @@ def _check_arm(config: Any, arm: str) -> None:
       raise UsageError(
         f"settings.{name} is {getattr(s, name)!r}; it is one of {list(choices)}"
       )
-  for names, low, high in (
-    (_PARTS, 0, 1),
-    (_POSITIVE, fields.ABOVE_0, math.inf),
-    (_NOT_NEGATIVE, 0, math.inf),
-  ):
+  for names, low, high, said in _BOUNDS:
     for name in names:
       value = getattr(s, name)
       if not low <= value <= high:
-        said = "0 to 1" if high == 1 else "above 0" if low else "at least 0"
         raise UsageError(f"settings.{name} is {value}; it must be {said}")
   heads.parse(s.projector)
   heads.parse(s.predictor)
@@ -131,3 +137,29 @@ def _check_memory(config, arm, s, learner):
       f"settings.queue of {arm} is {s.queue}; {pushed} embeddings are pushed "
       "at a time, and must divide it"
     )
+
+
+def uneven(config: Any) -> list[str]:
+  """What is allowed, and yet will hardly learn: more prototypes than rows.
+
+  Args:
+    config: the configuration, checked.
+
+  Returns:
+    A line for each arm whose codes cannot be even.
+  """
+  from kd_jax.methods.ssl import recipes
+  from kd_jax.methods.ssl.learners import LEARNERS
+
+  lines = []
+  for arm in config.arms:
+    s = recipes.settings(config, arm)
+    rows = config.batch_size // config.microbatches + s.queue
+    balanced = LEARNERS[recipes.learner_of(arm)].prototypes == "unit"
+    if balanced and s.iterations and rows < s.prototypes:
+      lines.append(
+        f"{arm}: {rows} images of a batch and a queue share {s.prototypes} "
+        "prototypes, which then cannot all be used: fewer (settings.prototypes)"
+        " or a queue (settings.queue) would help"
+      )
+  return lines

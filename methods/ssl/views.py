@@ -28,7 +28,8 @@ class View:
     jitter: of brightness, contrast, saturation and hue.
     jittered: probability of jitter.
     grey: probability of a grey view.
-    blur: probability of blur, of U(.1, 2) pixels at 224, less for smaller ones.
+    blur: probability of blur, of U(.1, 2) pixels whatever the view's size, its
+      kernel a tenth of the side.
     solarise: probability of solarisation.
     size: of the view's side, in parts of the largest views' side.
     count: how many of these there are.
@@ -183,20 +184,16 @@ def _one(key, image, view: View, size, flip: bool):
   if view.grey and colours:
     x = augment.random_grey(grey, x, view.grey)
   if view.blur:
-    x = _blurred(blur, x, view.blur)
+    x = augment.random_blur(blur, x, _kernel(x.shape), (0.1, 2.0), view.blur)
   if view.solarise:
     x = augment.random_solarise(solarise, x, probability=view.solarise)
   return x
 
 
-def _blurred(key, x, probability):
-  """A kernel of a tenth of the side; widths as at 224."""
-  side = min(x.shape[:2])
-  size = max(3, side // 10 + (1 - side // 10 % 2))
-  least = min(1.0, side / 224)
-  return augment.random_blur(
-    key, x, size, (0.1, 2.0 * max(least, 0.25)), probability
-  )
+def _kernel(shape):
+  """A tenth of the side, odd, three at least."""
+  side = min(shape[:2])
+  return max(3, side // 10 + (1 - side // 10 % 2))
 
 
 def _shades(key, x, strengths: Sequence[float]):

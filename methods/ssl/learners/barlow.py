@@ -26,5 +26,5 @@ LEARNER = Learner(
   title="cross-correlation of the views, an identity (Barlow Twins)",
   terms=terms,
   weights=scaled("redundancy"),
-  defaults={"views": "asymmetric"},
+  defaults={"views": "asymmetric", "probe_rate": 0.1},
 )

@@ -87,7 +87,7 @@ def _queued(name, title, terms, rings, pushed, **defaults):
     title=title,
     terms=terms,
     weights=scaled("contrast"),
-    defaults={"views": "symmetric_weak", **defaults},
+    defaults={"views": "symmetric_weak", "probe_rate": 3.0, **defaults},
     teacher="before",
     memory=functools.partial(memory, rings),
     remember=functools.partial(remember, rings, pushed),

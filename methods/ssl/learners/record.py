@@ -88,8 +88,6 @@ class Learner:
     defaults: settings that the method has in every recipe.
     teacher: when the slow copy follows: "before" the step's forward pass
       (MoCo), "after" its update (BYOL, DINO), or never, "".
-    joint: whether batch statistics are those of all views of one size together;
-      else each view's own.
     views: how many views it takes; 0 is all there are.
     prototypes: "weight_norm": gradients go through their normalisation, "unit":
       they are normalised after each step, "": there are none.
@@ -106,7 +104,6 @@ class Learner:
   weights: Callable[[Any], Mapping[str, float]]
   defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   teacher: Literal["", "before", "after"] = ""
-  joint: bool = False
   views: int = 2
   prototypes: Literal["", "weight_norm", "unit"] = ""
   memory: Callable[..., PyTree] = _nothing

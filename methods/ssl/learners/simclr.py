@@ -26,5 +26,5 @@ LEARNER = Learner(
   title="contrast with the batch (NT-Xent)",
   terms=terms,
   weights=scaled("contrast"),
-  joint=True,
+  defaults={"joint_statistics": True, "probe_rate": 1.0},
 )

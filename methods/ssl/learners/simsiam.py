@@ -28,5 +28,9 @@ LEARNER = Learner(
   title="predicts the other view's projection, gradient stopped",
   terms=terms,
   weights=scaled("similarity"),
-  defaults={"views": "symmetric_weak", "predictor_constant": True},
+  defaults={
+    "views": "symmetric_weak",
+    "predictor_constant": True,
+    "probe_rate": 30.0,
+  },
 )

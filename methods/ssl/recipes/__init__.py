@@ -1,10 +1,10 @@
 """Published sets of hyperparameters, and ours for digits.
 
-A recipe has values for all arms ("*") and for each, which come first. What a
-recipe does not say its method's file says (`Learner.defaults`), and what that
-does not say stands in `BASE`. Rates are for a batch of `rate_batch`. Where a
-warm-up, a freeze or a queue's start was published in epochs it is a part of the
-training here.
+A recipe has values for all arms ("*") and for each, which come first; a
+collapse has its method's, and may have its own. What a recipe does not say its
+method's file says (`Learner.defaults`), and what that does not say stands in
+`BASE`. Rates are for a batch of `rate_batch`. Where a warm-up, a freeze or a
+queue's start was published in epochs it is a part of the training here.
 """
 
 import dataclasses
@@ -52,6 +52,7 @@ BASE = Settings(
   stop_gradient=True,
   local_negatives=False,
   local_statistics=False,
+  joint_statistics=False,
   probe_rate=0.3,
 )
 
@@ -100,8 +101,10 @@ def settings(config: Config, arm: str) -> Settings:
   name = learner_of(arm)
   recipe = RECIPES[config.recipe]
   found = BASE
-  for layer in (LEARNERS[name].defaults, recipe["*"], recipe.get(name, {})):
+  for layer in (LEARNERS[name].defaults, recipe["*"]):
     found = dataclasses.replace(found, **layer)
+  for owner in (name, arm):
+    found = dataclasses.replace(found, **recipe.get(owner, {}))
   own = {
     field.name: value
     for field in dataclasses.fields(Settings)

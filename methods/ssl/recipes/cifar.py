@@ -13,6 +13,7 @@ LIGHTLY: Recipe = {
     "weight_decay": 5e-4,
     "views": "symmetric_weak_32",
     "projector": "512 bn relu, 128 bias",
+    "joint_statistics": False,
   },
   "simclr": {
     "projector": "512 bias relu, 128 bias",
@@ -74,13 +75,13 @@ SOLO: Recipe = {
     "rate_batch": 256,
     "warmup": 0.01,
     "views": "asymmetric_32",
+    "joint_statistics": False,
   },
   "simclr": {
     "learning_rate": 0.4,
     "weight_decay": 1e-4,
     "views": "symmetric_32",
     "projector": "2048 bias relu, 256 bias",
-    "probe_rate": 1.0,
   },
   "swav": {
     "learning_rate": 0.6,
@@ -91,7 +92,6 @@ SOLO: Recipe = {
     "queue": 3840,
     "queue_start": 0.05,
     "freeze": 0.002,
-    "probe_rate": 0.15,
   },
   **{
     name: {
@@ -102,7 +102,6 @@ SOLO: Recipe = {
       "projector": "2048 bias relu, 256 bias",
       "queue": 32768,
       "ema_end": 0.999,
-      "probe_rate": 3.0,
     }
     for name in QUEUED
   },
@@ -142,7 +141,6 @@ SOLO: Recipe = {
     "views": "symmetric_weak_32",
     "projector": "2048 bn relu, 2048 bn relu, 2048 bn-",
     "predictor": "512 bn relu, 2048 bias",
-    "probe_rate": 30.0,
   },
   "vicreg": {
     "learning_rate": 0.3,
@@ -157,7 +155,6 @@ SOLO: Recipe = {
     "weight_decay": 1e-4,
     "projector": "2048 bn relu, 2048 bn relu, 2048",
     "scale": 0.1,
-    "probe_rate": 0.1,
   },
   "supervised": {
     "optimizer": "sgd",

@@ -37,7 +37,7 @@ def test_losses_and_gradients_are_ours(arm):
 
   def ours(params):
     look = {"params": params, "batch_stats": stats}
-    seen, _ = model.look(module, look, [views], joint=learner.joint)
+    seen, _ = model.look(module, look, [views], joint=settings.joint_statistics)
     out = cases.Outputs(seen, seen, None, {}, jnp.float32(0), {}, None, None)
     found = learner.terms(out, settings)
     weights = learner.weights(settings)

@@ -14,6 +14,7 @@ GREY = jnp.asarray(RNG.integers(0, 256, (4, 12, 12, 1)), jnp.uint8)
 COLOUR = jnp.asarray(RNG.integers(0, 256, (2, 32, 32, 3)), jnp.uint8)
 ROW = jnp.arange(4)
 DATA = DataConfig(mean=(0.0,), std=(1.0,))
+LOCAL = views.VIEWS["dino"][-1]
 
 
 def _make(name, images, row, data=DATA, seed=0, **how):
@@ -72,6 +73,23 @@ def test_only_the_second_view_of_byol_is_solarised_and_the_first_blurred():
   assert (first.blur, second.blur) == (1.0, 0.1)
   assert (first.solarise, second.solarise) == (0.0, 0.2)
   assert all(v.blur == 0 for v in views.VIEWS["asymmetric_32"])
+
+
+@pytest.mark.parametrize(("side", "kernel"), [(224, 23), (96, 9), (18, 3)])
+def test_blur_is_of_two_pixels_whatever_the_size(side, kernel, monkeypatch):
+  """Local views are blurred as global ones, their kernels a tenth of them."""
+  asked = []
+
+  def blurred(key, x, *how):
+    asked.append(how)
+    return x
+
+  monkeypatch.setattr(views.augment, "random_blur", blurred)
+  jax.eval_shape(
+    lambda x: views._one(jax.random.key(0), x, LOCAL, (side, side), True),
+    jax.ShapeDtypeStruct((256, 256, 3), jnp.float32),
+  )
+  assert asked == [(kernel, (0.1, 2.0), 0.5)]
 
 
 def test_colours_are_jittered_and_normalised():
