@@ -28,7 +28,7 @@ from kd_jax.training.writers import NoWriter, Writer
 # many at once.
 STRETCH = 50
 # Seconds that a dispatch may take when it is timed.
-DISPATCH_S = 2.0
+DISPATCH_S = 4.0
 
 
 class Program:
