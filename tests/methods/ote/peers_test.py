@@ -45,6 +45,7 @@ def test_gram_schmidt():
 @pytest.mark.parametrize("arm", ["rotate", "ote"])
 def test_the_kept_side_goes_where_ours_goes(graph, arm, side):
   config, stage = _config(arm)
+  torch.manual_seed(0)  # Of some draws Gram-Schmidt loses three digits.
   params = plain_torch._params(config, stage, graph)
   if arm == "ote":  # Scales start at 0, which would hide them.
     params[2].data.normal_()
