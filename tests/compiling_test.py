@@ -11,11 +11,10 @@ from kd_jax.backbones.convolution import convolve
 
 
 def test_no_convolution_goes_to_the_library_with_one_thread():
-  if jax.__version_info__ < (0, 10, 2):
-    pytest.skip("this compiler has no such library")
   x, kernel = jnp.ones((64, 14, 14, 32)), jnp.ones((3, 3, 32, 32))
   lowered = jax.jit(lambda x, k: convolve(x, k, native=True)).lower(x, kernel)
-  assert "ynn" in lowered.compile().as_text()
+  if "ynn" not in lowered.compile().as_text():
+    pytest.skip("this compiler does not use it for convolutions")
   told = accel.compiled(lowered)
   assert "ynn" not in told.as_text()
   np.testing.assert_allclose(told(x, kernel), convolve(x, kernel), rtol=1e-6)
@@ -25,10 +24,10 @@ def test_a_step_is_compiled_so():
   def step(state, data, *, axis_name=None):
     return convolve(data, state, native=True), ()
 
-  if jax.__version_info__ < (0, 10, 2):
-    pytest.skip("this compiler has no such library")
   x, kernel = jnp.ones((64, 14, 14, 32)), jnp.ones((3, 3, 32, 32))
   run = accel.data_parallel(step, devices=jax.devices()[:1], donate=False)
+  if "ynn" not in run.lower(kernel, x).compile().as_text():
+    pytest.skip("this compiler does not use it for convolutions")
   assert "ynn" not in run.compile(kernel, x)._call.as_text()
 
 
