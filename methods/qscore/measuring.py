@@ -211,17 +211,39 @@ def make_interpret(config: Config, arm: str):
     taken = heatmaps.standing_out(maps, found, data["test_features"])
     size = data["test_core"].shape[1:]
     heat = heatmaps.heatmaps(maps, taken, size, own.combine)
-    values = masks.interpretability(
-      heat,
-      data["test_core"],
-      data["test_spurious"],
-      products[f"{arm}.predict"]["correct"],
-      region=own.region,
-      threshold=own.threshold,
-    )
-    return {"heat": heat.astype(jnp.float16)}, values
+    return where_heat_lies(config, arm, heat, products, data)
 
   return run
+
+
+def where_heat_lies(
+  config: Config,
+  arm: str,
+  heat: Float[Array, "n h w"],
+  products: Arrays,
+  data: Arrays,
+) -> tuple[dict[str, Array], dict[str, Array]]:
+  """What a phase of heatmaps gives: the maps, and how they meet the masks.
+
+  Args:
+    config: the configuration.
+    arm: whose.
+    heat: of every test image.
+    products: of the arm's earlier phases.
+    data: "test_core" and "test_spurious" (n, h, w).
+
+  Returns:
+    The product and its measures.
+  """
+  values = masks.interpretability(
+    heat,
+    data["test_core"],
+    data["test_spurious"],
+    products[f"{arm}.predict"]["correct"],
+    region=config.heat.region,
+    threshold=config.heat.threshold,
+  )
+  return {"heat": heat.astype(jnp.float16)}, values
 
 
 def score(

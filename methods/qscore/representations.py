@@ -7,15 +7,14 @@ phases that measure them.
 from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from kd_jax import experiment
 from kd_jax.datasets import catalog, decode, pipeline, sources
-from kd_jax.methods.qscore import heatmaps, masks, measuring
+from kd_jax.methods.qscore import heatmaps, measuring
 from kd_jax.methods.qscore.config import Config
 from kd_jax.methods.ssl import data as tables
-from kd_jax.methods.ssl import evaluation, model, views
+from kd_jax.methods.ssl import evaluation
 
 PyTree = Any
 BASE = "base"
@@ -119,40 +118,12 @@ def make_interpret(config: Config, arm: str):
 
     def look(variables, batch, *, axis_name=None):
       del axis_name
-      maps, h = observe(encoder, variables, batch["image"])
+      maps, h = evaluation.observe(encoder, variables, batch["image"])
       taken = heatmaps.standing_out(maps, found, h)
       return heatmaps.heatmaps(maps, taken, size, own.combine)
 
     whole = pipeline.map_columns(look, encoder.score_batch_size)
     heat = whole(trained(products, arm), {"image": data["test"]})
-    values = masks.interpretability(
-      heat,
-      data["test_core"],
-      data["test_spurious"],
-      products[f"{arm}.predict"]["correct"],
-      region=own.region,
-      threshold=own.threshold,
-    )
-    return {"heat": heat.astype(jnp.float16)}, values
+    return measuring.where_heat_lies(config, arm, heat, products, data)
 
   return run
-
-
-def observe(encoder: Any, variables: Mapping[str, PyTree], images: Any) -> Any:
-  """Activations of an encoder's last stage, and their means.
-
-  Args:
-    encoder: ssl's configuration.
-    variables: of the network, or of its encoder under the name "backbone".
-    images: bytes (b, h, w, c).
-
-  Returns:
-    Maps (b, u, v, r) and representations (b, r).
-  """
-  params = variables["params"]["backbone"]
-  stats = variables["batch_stats"].get("backbone", {})
-  classes = params["head"]["kernel"].shape[-1]
-  module = model.encoder(encoder.net, classes, dtype=encoder.dtype)
-  x = views.plain(encoder.data, images)
-  found = module.apply({"params": params, "batch_stats": stats}, x, train=False)
-  return found.feature_map, found.pooled

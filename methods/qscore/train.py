@@ -18,6 +18,7 @@ from kd_jax.methods.qscore import (
   validate,
 )
 from kd_jax.methods.qscore.config import Config
+from kd_jax.methods.ssl import evaluation
 
 PyTree = Any
 OWN = "own"
@@ -152,7 +153,7 @@ def apply(
   encoder = encoders.resolve(config).encoder
 
   def score(variables, images):
-    _, h = representations.observe(encoder, variables["encoder"], images)
+    _, h = evaluation.observe(encoder, variables["encoder"], images)
     return measuring.score(variables, h)
 
   return jax.jit(score), {

@@ -19,10 +19,10 @@ PyTree = Any
 _WATCHED = 4096
 
 
-def encode(
+def observe(
   config: Config, variables: Mapping[str, PyTree], images: Array
-) -> Float[Array, "b r"]:
-  """Representations of images, as they are judged.
+) -> tuple[Float[Array, "b u v r"], Float[Array, "b r"]]:
+  """Activations of an encoder's last stage, and their means, as in evaluation.
 
   Args:
     config: the configuration.
@@ -31,7 +31,7 @@ def encode(
     images: bytes (b, h, w, c).
 
   Returns:
-    h, pooled features.
+    Maps, and h, pooled features.
   """
   params = variables["params"]["backbone"]
   stats = variables["batch_stats"].get("backbone", {})
@@ -39,7 +39,23 @@ def encode(
   module = model.encoder(config.net, classes, dtype=config.dtype)
   x = views.plain(config.data, images)
   found = module.apply({"params": params, "batch_stats": stats}, x, train=False)
-  return found.pooled
+  return found.feature_map, found.pooled
+
+
+def encode(
+  config: Config, variables: Mapping[str, PyTree], images: Array
+) -> Float[Array, "b r"]:
+  """Representations of images, as they are judged.
+
+  Args:
+    config: the configuration.
+    variables: see `observe`.
+    images: bytes (b, h, w, c).
+
+  Returns:
+    h, pooled features.
+  """
+  return observe(config, variables, images)[1]
 
 
 def features(config: Config) -> Callable[..., Float[Array, "n r"]]:

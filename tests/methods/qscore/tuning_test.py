@@ -12,7 +12,7 @@ from kd_jax import accel, losses
 from kd_jax.methods.qscore import METHOD, encoders, representations, tuning
 from kd_jax.methods.qscore.config import DiscoveryConfig, HeatConfig
 from kd_jax.methods.ssl import data as tables
-from kd_jax.methods.ssl import steps
+from kd_jax.methods.ssl import evaluation, steps
 from kd_jax.methods.ssl.learners import LEARNERS
 
 TINY = dataclasses.replace(
@@ -224,7 +224,7 @@ def test_without_weights_it_is_more_of_the_same_steps(start):
 
 def test_an_encoders_maps_are_what_it_pools(run, images):
   # So that Grad-CAM of a coordinate is its map.
-  maps, h = representations.observe(
+  maps, h = evaluation.observe(
     encoders.resolve(run.config).encoder,
     representations.trained(run.products, "base"),
     images["test_image"],
