@@ -1,5 +1,6 @@
 """Probes, subsets, heatmaps, masks and spectra, against plain statements."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -8,14 +9,17 @@ import numpy as np
 import pytest
 
 from kd_jax.methods.qscore import (
+  METHOD,
   compression,
   discovery,
   heatmaps,
   masks,
+  measuring,
   planted,
   probes,
   spectrum,
 )
+from kd_jax.methods.qscore.config import HeatConfig
 
 RNG = np.random.default_rng(21)
 N, R, C = 120, 12, 3
@@ -221,3 +225,25 @@ def test_the_exponent_of_a_power_law():
   law = np.arange(1, 21) ** -0.6  # Eigenvalues fall with exponent 1.2.
   alpha = spectrum.alpha_req((basis * law).astype(np.float32))
   assert float(alpha) == pytest.approx(1.2, rel=0.02)
+
+
+def test_heat_is_judged_as_it_is_configured():
+  """By the region and threshold of the fields, and not by the defaults."""
+  draw = np.random.default_rng(5)
+  heat, core, spurious = draw.uniform(size=(3, 6, 5, 5)).astype(np.float32)
+  correct = np.array([True, False] * 3)
+  how = {"region": 0.3, "threshold": 0.8}
+  config = dataclasses.replace(METHOD.presets["tiny"], heat=HeatConfig(**how))
+  _, found = measuring.where_heat_lies(
+    config,
+    "own",
+    jnp.asarray(heat),
+    {"own.predict": {"correct": correct}},
+    {"test_core": core, "test_spurious": spurious},
+  )
+  expect = masks.interpretability(heat, core, spurious, correct, **how)
+  jax.tree.map(np.testing.assert_array_equal, found, expect)
+  usual = masks.interpretability(
+    heat, core, spurious, correct, region=0.5, threshold=0.5
+  )
+  assert found["miou_core"] != usual["miou_core"]
