@@ -143,6 +143,9 @@ class Phase:
       the first axis of a leaf is divided over the devices. The step then sees
       its own rows of these leaves, and says by name (`accel`) what it needs of
       the others'. Such a phase is lifted by shard_map whatever the mode.
+    parts: how many parts of what `split` divides a CPU takes side by side (see
+      `accel.scan_steps`): members that know nothing of each other and whose
+      operations are too small for all cores.
   """
 
   name: str
@@ -160,6 +163,7 @@ class Phase:
   fused: bool = True
   batch_size: int = 1
   split: Callable[[PyTree], PyTree] | None = None
+  parts: int = 1
 
   @property
   def key(self) -> str:

@@ -68,9 +68,10 @@ class Program:
     self.data = accel.place(data, devices)
     if fixed:
       step = _whole(step)
-    fuse = accel.scan_steps if phase.fused else accel.one_step
     lifted = accel.data_parallel(
-      fuse(step),
+      accel.scan_steps(step, split, phase.parts)
+      if phase.fused
+      else accel.one_step(step),
       mode=mode,
       devices=devices,
       data="replicated",

@@ -1,44 +1,94 @@
 """Many steps in one dispatch, and the guard against non-finite numbers."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+PyTree = Any
 
-def scan_steps(step: Callable[..., Any]) -> Callable[..., Any]:
+
+def scan_steps(
+  step: Callable[..., Any], split: PyTree = None, parts: int = 1
+) -> Callable[..., Any]:
   """Fuses n steps into one dispatch, n being an argument.
 
   One program serves every n, the remainder of an epoch included, so that the
   bits of a state do not depend on how its steps were grouped.
 
+  A CPU runs what does not depend on each other at once, within the body of a
+  loop; two loops it runs one after the other. Members of an ensemble whose
+  operations are too small for all cores are therefore taken in parts, each a
+  state of its own from the first step of a dispatch to the last.
+
   Args:
     step: `(state, data, *, axis_name) -> (state, {name: Mean})`.
+    split: with more than one part: see `data_parallel`. What it divides is cut,
+      of the rest each part has its own.
+    parts: how many parts a CPU takes side by side; the next smaller number that
+      divides the members. They must know nothing of each other.
 
   Returns:
     `(state, (data, n), *, axis_name) -> (state, ({name: Mean}, healthy))`:
-    n steps over the same data, the metrics added up, and how many steps came
-    before the first one with a non-finite metric (n if there was none).
+    n steps over the same data, the metrics added up (over the parts, too), and
+    how many steps came before the first one with a non-finite metric (n if
+    there was none).
   """
 
   def steps(state, data, *, axis_name=None):
     data, n = data
-    shapes = jax.eval_shape(lambda s: one_step(step)(s, data)[1][0], state)
+    held = _cut(state, split, parts if jax.default_backend() == "cpu" else 1)
+
+    def all_parts(held):
+      taken = [step(part, data, axis_name=axis_name) for part in held]
+      states, found = zip(*taken, strict=True)
+      return list(states), functools.reduce(_added, found)
+
+    shapes = jax.eval_shape(lambda part: step(part, data)[1], held[0])
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
     def body(_, carry):
-      state, totals, healthy, whole = carry
-      state, metrics = step(state, data, axis_name=axis_name)
+      held, totals, healthy, whole = carry
+      held, metrics = all_parts(held)
       whole = whole & _finite(metrics)
-      totals = jax.tree.map(jnp.add, totals, metrics)
-      return state, totals, healthy + whole.astype(jnp.int32), whole
+      totals = _added(totals, metrics)
+      return held, totals, healthy + whole.astype(jnp.int32), whole
 
-    start = (state, zeros, jnp.int32(0), jnp.bool_(True))
-    state, totals, healthy, _ = jax.lax.fori_loop(0, n, body, start)
-    return state, (totals, healthy)
+    start = (held, zeros, jnp.int32(0), jnp.bool_(True))
+    held, totals, healthy, _ = jax.lax.fori_loop(0, n, body, start)
+    return _joined(held, split), (totals, healthy)
 
   return steps
+
+
+def _added(a, b):
+  return jax.tree.map(jnp.add, a, b)
+
+
+def _cut(state, split, parts):
+  """The states of the parts; of one part the state as it is."""
+  if parts == 1:
+    return [state]
+  pairs = zip(jax.tree.leaves(state), jax.tree.leaves(split), strict=True)
+  members = next(len(x) for x, divided in pairs if divided)
+  parts = next(k for k in range(parts, 0, -1) if members % k == 0)
+
+  def part(i):
+    return jax.tree.map(
+      lambda x, divided: jnp.split(x, parts)[i] if divided else x, state, split
+    )
+
+  return [part(i) for i in range(parts)]
+
+
+def _joined(held, split):
+  if len(held) == 1:
+    return held[0]
+  return jax.tree.map(
+    lambda divided, *xs: jnp.concatenate(xs) if divided else xs[0], split, *held
+  )
 
 
 def one_step(step: Callable[..., Any]) -> Callable[..., Any]:

@@ -205,7 +205,7 @@ class PhaseLoop:
       data = (self.data, accel.place(np.int32(n)))
       run = session.compile(
         f"{phase.key}/steps",
-        accel.scan_steps(phase.step),
+        accel.scan_steps(phase.step, self.split, phase.parts),
         state,
         data,
         data="replicated",

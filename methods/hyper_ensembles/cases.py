@@ -119,6 +119,8 @@ def _phase(plan, shape, networks, lams):
     steps=plan.steps,
     data=images(shape),
     batch_size=networks * plan.members * plan.config.batch_size,
+    split=runs.divided if networks > 1 else None,
+    parts=plan.parts if networks > 1 else 1,
   )
 
 

@@ -15,6 +15,9 @@ from kd_jax.methods.hyper_ensembles.space import Fixed, Space
 
 # Networks that are trained at once on one device; the others follow them.
 _TOGETHER = {"mlp": 4096, "lenet": 16, "resnet20": 4, "wrn28_10": 1}
+# And in how many parts a CPU takes them: products of an mlp are too small for
+# all cores.
+_SIDE_BY_SIDE = {"mlp": 2}
 # L2 groups, and layers with dropout before them.
 _PARTS = {"lenet": (5, 5), "resnet20": (6, 0), "wrn28_10": (6, 0)}
 
@@ -51,6 +54,11 @@ class Plan:
   def together(self) -> int:
     """How many networks are trained at once on one device."""
     return _TOGETHER[self.config.model]
+
+  @property
+  def parts(self) -> int:
+    """How many parts of the networks a CPU takes side by side."""
+    return _SIDE_BY_SIDE.get(self.config.model, 1)
 
   @property
   def steps(self) -> int:

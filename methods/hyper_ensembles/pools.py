@@ -178,10 +178,6 @@ def phase(
       lambda x: x[:whole].reshape(seeds, count, *x.shape[1:]), members
     )
 
-  def split(state):
-    divided = jax.tree.map(lambda _: True, state.members)
-    return runs.Many(False, divided)
-
   return experiment.Phase(
     name=name,
     arm=arm,
@@ -191,5 +187,6 @@ def phase(
     data=tables.learn,
     product=product,
     batch_size=whole * plan.config.batch_size,
-    split=split if plan.split else None,
+    split=runs.divided if plan.split else None,
+    parts=plan.parts if plan.split else 1,
   )

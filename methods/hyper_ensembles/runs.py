@@ -58,6 +58,18 @@ def create(
   return Many(jnp.int32(0), jax.vmap(one, axes)(seeds, tables, lams, starts))
 
 
+def divided(state: Many) -> Many:
+  """What is divided over devices, or taken in parts: the members.
+
+  Args:
+    state: the members.
+
+  Returns:
+    A tree of bools, see `experiment.Phase.split`.
+  """
+  return Many(False, jax.tree.map(lambda _: True, state.members))
+
+
 def make_step(plan: Plan) -> Callable[..., tuple[Many, dict[str, Any]]]:
   """A step of all members: of the weights, and when it is due of the bounds.
 

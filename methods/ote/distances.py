@@ -42,17 +42,22 @@ def distance(
   Returns:
     The distances. Their gradient is 0 where two blocks are equal.
   """
+  return _between(a, c, size, there=False)
+
+
+def _between(a, c, size, *, there):
+  """`there`: whether its gradient comes as an array that lies in memory."""
   if size == 1:
     return jnp.abs(a[:, None] - c).sum(-1)
-  return _distance(a, c, size)
+  return _distance(a, c, size, there)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _distance(a, c, size):
-  return _distance_forward(a, c, size)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _distance(a, c, size, there):
+  return _distance_forward(a, c, size, there)[0]
 
 
-def _distance_forward(a, c, size):
+def _distance_forward(a, c, size, there):
   # Slices before differences: the compiler then makes one pass of it.
   x, y = (z.reshape(*z.shape[:-1], size, -1) for z in (a[:, None], c))
   squared = sum((x[..., j, :] - y[..., j, :]) ** 2 for j in range(size))
@@ -61,11 +66,11 @@ def _distance_forward(a, c, size):
   return _row_sums(length), (a, c, 1 / length)
 
 
-def _distance_backward(size, saved, g):
+def _distance_backward(size, there, saved, g):
   # The derivative of a length is the direction. Written out, because the one
   # that is derived pads every slice to the whole and adds them up.
   a, c, inverse = saved
-  weight = _settled(g)[..., None] * inverse
+  weight = (g if there else _settled(g))[..., None] * inverse
   # The large gradient as it is wanted: a sign would be one more pass over it.
   to_c = (c - a[:, None]) * jnp.concatenate([weight] * size, -1)
   return -to_c.sum(1), to_c
@@ -123,9 +128,12 @@ def _to_rows_forward(a, table, index, size):
 def _to_rows_backward(size, saved, g):
   a, table, index = saved
 
+  # A slice of a scan lies in memory.
+  own = functools.partial(_between, size=size, there=True)
+
   def add(total, part):
     a, index, g = part
-    _, back = jax.vjp(lambda a, c: distance(a, c, size), a, table[index])
+    _, back = jax.vjp(own, a, table[index])
     to_a, to_c = back(g)
     return total.at[index].add(to_c), to_a
 
