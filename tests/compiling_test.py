@@ -32,7 +32,8 @@ def test_a_step_is_compiled_so():
 
 
 def test_a_compiler_that_does_not_know_an_option(monkeypatch):
-  monkeypatch.setattr(compiling, "CPU_OPTIONS", {"xla_cpu_no_such": "1"})
+  options = compiling.CPU_OPTIONS | {"xla_cpu_no_such": "1"}
+  monkeypatch.setattr(compiling, "CPU_OPTIONS", options)
   doubled = accel.compiled(jax.jit(lambda x: 2 * x).lower(3.0))
   assert doubled(3.0) == 6.0
 
@@ -48,10 +49,21 @@ def test_other_errors_are_the_callers():
 
 def test_accelerators_are_told_nothing():
   class Lowered:
-    def compile(self, **options):
-      return options
+    def compile(self, **how):
+      return how
 
   assert accel.compiled(Lowered(), "gpu") == {}
-  assert accel.compiled(Lowered(), "cpu") == {
-    "compiler_options": compiling.CPU_OPTIONS
-  }
+  assert accel.compiled(Lowered(), "cpu")["compiler_options"]
+
+
+@pytest.mark.parametrize(
+  ("flags", "level"), [("", 2), ("--xla_backend_optimization_level=0", None)]
+)
+def test_a_level_that_was_asked_for_stays(monkeypatch, flags, level):
+  monkeypatch.setenv("XLA_FLAGS", flags)
+
+  class Lowered:
+    def compile(self, compiler_options):
+      return compiler_options.get("xla_backend_optimization_level")
+
+  assert accel.compiled(Lowered(), "cpu") == level

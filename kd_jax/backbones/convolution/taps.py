@@ -72,18 +72,9 @@ def filter_gradient(
   """
   if strides == (1, 1):
     return _shifted_filter_gradient(x, dy, kernel_size, padding, dilation)
-  size, f = dy.shape[1:3], dy.shape[-1]
-
-  def part(x, dy):
-    windows = _windows(x, kernel_size, strides, padding, dilation, size)
-    return jax.lax.dot_general(
-      dy.reshape(-1, f), windows, (((0,), (0,)), ((), ()))
-    )
-
-  rows, c = math.prod(size), x.shape[-1]
-  numbers = rows * (math.prod(kernel_size) * c + f)
-  found = over_images(part, (x, dy), numbers, rows, added=1)
-  return found.T.reshape(*kernel_size, c, f)
+  return _strided_filter_gradient(
+    x, dy, kernel_size, strides, padding, dilation
+  )
 
 
 def _shifted_filter_gradient(x, dy, kernel_size, padding, dilation):
@@ -112,6 +103,57 @@ def _shifted_filter_gradient(x, dy, kernel_size, padding, dilation):
   numbers = h * columns * (kw * c + kh * f)
   found = over_images(part, (x, dy), numbers, h * columns, added=1)
   return found.reshape(kw, c, kh, f).transpose(2, 0, 1, 3)
+
+
+def _strided_filter_gradient(x, dy, kernel_size, strides, padding, dilation):
+  """At any stride: a product over windows.
+
+  The columns of a stride lie side by side as channels, its rows on an axis of
+  their own: no slice has steps, and neighbouring taps are one slice.
+  """
+  size, c, f = dy.shape[1:3], x.shape[-1], dy.shape[-1]
+  # How many strides on a tap is, and its remainder.
+  down, across = (
+    [divmod(k * apart, step) for k in range(extent)]
+    for extent, apart, step in zip(kernel_size, dilation, strides, strict=True)
+  )
+  high, wide = (n + v[-1][0] for n, v in zip(size, (down, across), strict=True))
+  fill = [
+    (low, count * step - low - n)
+    for (low, _), count, step, n in zip(
+      padding, (high, wide), strides, x.shape[1:3], strict=True
+    )
+  ]
+
+  def part(x, dy):
+    x = _pad(x, fill).reshape(-1, high, strides[0], wide, strides[1] * c)
+    windows = [
+      _window(x[:, :, row, :, first * c : (last + 1) * c], below, beside, size)
+      for below, row in down
+      for beside, first, last in _runs(across)
+    ]
+    windows = windows[0] if len(windows) == 1 else jnp.concatenate(windows, -1)
+    return jax.lax.dot_general(
+      dy.reshape(-1, f),
+      windows.reshape(-1, windows.shape[-1]),
+      (((0,), (0,)), ((), ())),
+    )
+
+  rows = math.prod(size)
+  numbers = rows * (math.prod(kernel_size) * c + f)
+  found = over_images(part, (x, dy), numbers, rows, added=1)
+  return found.T.reshape(*kernel_size, c, f)
+
+
+def _runs(places: list[Pair]) -> list[tuple[int, int, int]]:
+  """Taps that lie side by side within a stride: strides on, first, last."""
+  found: list[tuple[int, int, int]] = []
+  for on, place in places:
+    if found and found[-1][0] == on and found[-1][2] == place - 1:
+      found[-1] = (on, found[-1][1], place)
+    else:
+      found.append((on, place, place))
+  return found
 
 
 def input_gradient(
