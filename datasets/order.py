@@ -7,11 +7,12 @@ so that each epoch visits each row exactly once, and a batch may straddle the
 edge of two epochs.
 
 The bijection is a Feistel network whose halves are digits below a, a * a being
-the next square, walked along its cycle until it lands below n (J. Black and P.
-Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002, methods 2 and 3).
-Over the next power of four, where halves are bits, a walk takes up to four
-times as many turns, and a batch waits for its longest. The same lines run on
-the devices (`rows`) and on the host (`host_rows`), with equal results.
+the next square (16 at least), walked along its cycle until it lands below n (J.
+Black and P. Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002,
+methods 2 and 3). Over the next power of four, where halves are bits, a walk
+takes up to four times as many turns, and a batch waits for its longest. The
+same lines run on the devices (`rows`) and on the host (`host_rows`), with equal
+results.
 """
 
 from types import ModuleType

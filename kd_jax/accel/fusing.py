@@ -28,14 +28,20 @@ def scan_steps(
     split: with more than one part: see `data_parallel`. What it divides is cut,
       of the rest each part has its own.
     parts: how many parts a CPU takes side by side; the next smaller number that
-      divides the members. They must know nothing of each other.
+      divides the members (of a prime number of them one). They must know
+      nothing of each other.
 
   Returns:
     `(state, (data, n), *, axis_name) -> (state, ({name: Mean}, healthy))`:
     n steps over the same data, the metrics added up (over the parts, too), and
     how many steps came before the first one with a non-finite metric (n if
     there was none).
+
+  Raises:
+    ValueError: for parts of a state that nothing divides.
   """
+  if parts > 1 and not any(jax.tree.leaves(split)):
+    raise ValueError(f"parts is {parts}, but split divides nothing")
 
   def steps(state, data, *, axis_name=None):
     data, n = data

@@ -112,6 +112,8 @@ def _phase(plan, shape, networks, lams):
     made = None if lams is None else jnp.asarray(lams)
     return runs.create(plan, shape, seeds, tables, made)
 
+  # Where devices do not divide them each one trains all, as rows are shared.
+  apart = networks > 1 and networks % jax.device_count() == 0
   return experiment.Phase(
     name="train",
     init=init,
@@ -119,8 +121,8 @@ def _phase(plan, shape, networks, lams):
     steps=plan.steps,
     data=images(shape),
     batch_size=networks * plan.members * plan.config.batch_size,
-    split=runs.divided if networks > 1 else None,
-    parts=plan.parts if networks > 1 else 1,
+    split=runs.divided if apart else None,
+    parts=plan.parts if apart else 1,
   )
 
 

@@ -4,6 +4,7 @@ Tables hold rows, not copies of images: one set serves all seeds.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -98,7 +99,14 @@ def load(
     np.stack(part).astype(np.int32) for part in zip(*rows, strict=True)
   )
   shared = {"image": images, "label": labels.astype(np.int32)}
-  corrupted = _corrupted(config.data, images, say)
+  corrupted = None
+  if config.data.corrupted:
+    if not held:
+      raise UsageError(
+        f"data.corrupted is {config.data.corrupted}; these images have no test "
+        "split for it to follow: leave it out"
+      )
+    corrupted = _corrupted(config.data, images, labels[test[0]], say)
   return Tables(
     learn={**shared, "train": train, "train_label": said, "val": val},
     test={
@@ -196,10 +204,8 @@ def _foreign(data, config, images, say):
   return found
 
 
-def _corrupted(config, images, say):
+def _corrupted(config, images, labels, say):
   """(kinds, 5, T, h, w, c) images of a data set, in the order of the test."""
-  if not config.corrupted:
-    return None
   found = [
     [
       sources.load(config.corrupted, f"{kind}_{severity}", say=say)
@@ -207,6 +213,13 @@ def _corrupted(config, images, say):
     ]
     for kind in CORRUPTIONS
   ]
+  for one in itertools.chain(*found):
+    if not np.array_equal(one["label"], labels):
+      raise UsageError(
+        f"{config.corrupted} has {len(one['label'])} images with other labels "
+        f"than the {len(labels)} test images; it must be these, corrupted, in "
+        "their order"
+      )
   stacked = np.stack([[one["image"] for one in row] for row in found])
   if stacked.shape[3:] != images.shape[1:]:
     raise UsageError(

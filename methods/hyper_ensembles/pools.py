@@ -66,6 +66,12 @@ class Regime:
       raise UsageError(
         f"batch_size is {config.batch_size}; {devices} devices do not divide it"
       )
+    side = min(self.tables.shape[:2])
+    if config.model == "lenet" and side < 4:
+      raise UsageError(
+        f"images are {self.tables.shape}; lenet halves them twice: 4x4 at "
+        "least are needed"
+      )
     images = self.tables.learn["train"].shape[1]
     return Plan(config, kind, self.tables.classes, images, split)
 

@@ -6,6 +6,7 @@ one program, and divided over the devices by pmap.
 """
 
 import dataclasses
+import numbers
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from kd_jax import accel
+from kd_jax import accel, metrics
 from kd_jax.errors import UsageError
 from kd_jax.methods.hyper_ensembles import greedy, validate
+from kd_jax.methods.hyper_ensembles.measures import COLLAPSED
 from kd_jax.methods.hyper_ensembles.space import Space
 from kd_jax.training.progress import duration
 
@@ -156,19 +158,23 @@ def hyper_deep_ensemble(
       labels, or a search whose every run diverged (a run that did is passed
       over).
   """
-  inputs, labels = validation
+  inputs, labels = _pair(validation)
   labels = np.asarray(labels)
   validate.check_search(members, runs, space, labels, objective)
-  key = jax.random.key(key) if isinstance(key, int) else key
+  if devices is not None and not devices:
+    raise UsageError("devices is empty; leave it out to take all")
+  key = _key(key)
+  lam = jnp.asarray(space.low, jnp.float32)
+  member = jax.eval_shape(train, key, lam, data)
+  logits = jax.eval_shape(predict, member, inputs)
+  validate.check_predictions(logits, labels)
   draw, start = jax.random.split(key)
   lams = space.draw(draw, runs)
   starts = jax.random.split(start, runs + members)
   keys = starts[members:]
   if common_start:
     keys = jnp.broadcast_to(starts[:1], (runs,))
-  _say_cost(train, predict, inputs, labels, keys, lams, data)(
-    members, stratify, devices, say
-  )
+  _say_cost(train, keys, lams, data)(members, stratify, devices, say)
 
   def probabilities(stacked):
     logits = jax.lax.map(lambda m: predict(m, inputs), stacked)
@@ -207,8 +213,16 @@ def hyper_deep_ensemble(
   kept = np.asarray(weights) > 0
   order = np.asarray(picks)[kept]
   say(f"{trainings} trainings; {kept.sum()} members, NLL {found.score:.4f}")
+  chosen = jax.tree.map(lambda x: x[order], pool)
+  if len(order) > 1:
+    alike = float(jnp.mean(metrics.disagreement(probabilities(chosen))))
+    if alike < COLLAPSED:
+      say(
+        f"the members disagree on less than {COLLAPSED:g} of the validation "
+        "data: they are one network, trained several times"
+      )
   return HyperDeep(
-    members=jax.tree.map(lambda x: x[order], pool),
+    members=chosen,
     weights=np.asarray(weights)[kept],
     lams=np.asarray(lams)[order],
     names=space.names,
@@ -226,23 +240,30 @@ def _choose(p, labels, members, objective):
   return greedy.members(found.counts, min(members, len(p))), found, alone
 
 
-def _say_cost(train, predict, inputs, labels, keys, lams, data):
+def _pair(validation):
+  if not isinstance(validation, tuple | list) or len(validation) != 2:
+    raise UsageError("validation is not a pair; (inputs, labels) is needed")
+  return validation
+
+
+def _key(key):
+  """A key; a seed and JAX's older keys, words of uint32, are made one."""
+  if isinstance(key, numbers.Integral):
+    return jax.random.key(int(key))
+  dtype = getattr(key, "dtype", None)
+  if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+    return key
+  if dtype != jnp.uint32:
+    raise UsageError(f"key is {key!r}; a whole number or a key is needed")
+  return jax.random.wrap_key_data(key)
+
+
+def _say_cost(train, keys, lams, data):
   """Trains one alone; gives a function that says what all of them will take."""
   one = accel.compiled(jax.jit(train).lower(keys[0], lams[0], data))
   begin = time.perf_counter()
   member = jax.block_until_ready(one(keys[0], lams[0], data))
   seconds = time.perf_counter() - begin
-  logits = jax.eval_shape(predict, member, inputs)
-  if logits.ndim != 2 or logits.shape[0] != len(labels):
-    raise UsageError(
-      f"predict gives {logits.shape} for {len(labels)} labels; "
-      f"({len(labels)}, classes) is needed"
-    )
-  if labels.min() < 0 or labels.max() >= logits.shape[1]:
-    raise UsageError(
-      f"validation labels go from {labels.min()} to {labels.max()}; predict "
-      f"gives {logits.shape[1]} classes, 0 to {logits.shape[1] - 1}"
-    )
   size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(member))
 
   def tell(members, stratify, devices, say):

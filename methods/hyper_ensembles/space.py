@@ -17,6 +17,24 @@ from kd_jax.methods.hyper_ensembles.networks import Given
 Lambda = Float[Array, "*k h"]
 
 
+def spans(low: float, high: float) -> bool:
+  """Whether a range has a length, and ends, on a logarithmic scale in float32.
+
+  Args:
+    low: the lower end.
+    high: the upper end.
+
+  Returns:
+    Whether it can be drawn from.
+  """
+  tiny, huge = (
+    float(getattr(np.finfo(np.float32), k)) for k in ("tiny", "max")
+  )
+  if not tiny <= low < high <= huge:
+    return False
+  return bool(np.log(np.float32(low)) < np.log(np.float32(high)))
+
+
 class Space(NamedTuple):
   """A box of hyperparameters, searched uniformly in their logarithms.
 
@@ -48,17 +66,21 @@ class Space(NamedTuple):
       ValueError: without hyperparameters, or naming the first one whose range
         is empty, not positive or endless.
     """
-    counts = [len(part) for part in self]
+    counts = [np.size(part) for part in self]
+    if any(isinstance(part, str) or np.ndim(part) != 1 for part in self):
+      raise ValueError(
+        "names, low and high of a space are tuples of one length"
+      )
     if min(counts) != max(counts) or not counts[0]:
       raise ValueError(
         f"the space has {counts[0]} names, {counts[1]} lower and {counts[2]} "
         "upper ends; there must be as many of each, one at least"
       )
     for name, low, high in zip(*self, strict=True):
-      if not 0 < low < high < np.inf:
+      if not spans(low, high):
         raise ValueError(
           f"the range of {name} is [{low:g}, {high:g}]; it must begin above 0 "
-          "and end above that"
+          "and end above that, also as float32"
         )
 
   def draw(self, key: Key[Array, ""], n: int) -> Float[Array, "n h"]:

@@ -2,12 +2,14 @@
 
 import itertools
 import math
+import numbers
 from typing import Any
 
 import numpy as np
 
 from kd_jax import fields
 from kd_jax.errors import UsageError
+from kd_jax.methods.hyper_ensembles.space import Space, spans
 
 CHOICES = {
   "model": ("mlp", "lenet", "resnet20", "wrn28_10"),
@@ -72,7 +74,7 @@ def check_fields(config: Any) -> None:
 
 
 def check_search(
-  members: int, runs: int, space: Any, labels: np.ndarray, objective: str
+  members: int, runs: int, space: Space, labels: np.ndarray, objective: str
 ) -> None:
   """Checks what a search of one's own is asked for.
 
@@ -86,6 +88,11 @@ def check_search(
   Raises:
     UsageError: for the first that is wrong.
   """
+  for name, value in (("members", members), ("runs", runs)):
+    if not isinstance(value, numbers.Integral):
+      raise UsageError(f"{name} is {value!r}; a whole number is needed")
+  if not isinstance(space, Space):
+    raise UsageError(f"space is {type(space).__name__}; a Space is needed")
   if members < 1:
     raise UsageError(f"members is {members}; it must be at least 1")
   if runs < members:
@@ -106,6 +113,29 @@ def check_search(
     space.check()
   except ValueError as error:
     raise UsageError(str(error)) from None
+
+
+def check_predictions(logits: Any, labels: np.ndarray) -> None:
+  """Holds what a network predicts against the labels, nothing being trained.
+
+  Args:
+    logits: their shape, or what else `predict` gives.
+    labels: of the validation data.
+
+  Raises:
+    UsageError: if they do not fit.
+  """
+  shape = getattr(logits, "shape", None)
+  if shape is None or len(shape) != 2 or shape[0] != len(labels):
+    raise UsageError(
+      f"predict gives {type(logits).__name__ if shape is None else shape} for "
+      f"{len(labels)} labels; ({len(labels)}, classes) is needed"
+    )
+  if labels.min() < 0 or labels.max() >= shape[1]:
+    raise UsageError(
+      f"validation labels go from {labels.min()} to {labels.max()}; predict "
+      f"gives {shape[1]} logits, of the labels 0 to {shape[1] - 1}"
+    )
 
 
 def _check_lists(config) -> None:
@@ -139,10 +169,10 @@ def _check_tuned(config) -> None:
       raise UsageError(f"tuned has {kind!r}; there are {', '.join(KINDS)}")
   for kind in KINDS:
     low, high = getattr(config, f"{kind}_range")
-    if not 0 < low < high < math.inf:
+    if not spans(low, high):
       raise UsageError(
         f"{kind}_range is ({low:g}, {high:g}); it must begin above 0 and end "
-        "above that"
+        "above that, also as float32"
       )
   for kind in ("dropout", "smoothing"):
     if getattr(config, f"{kind}_range")[1] >= 1:

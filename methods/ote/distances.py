@@ -128,7 +128,7 @@ def _to_rows_forward(a, table, index, size):
 def _to_rows_backward(size, saved, g):
   a, table, index = saved
 
-  # A slice of a scan lies in memory.
+  # What `_scan_ahead` has cut lies in memory.
   own = functools.partial(_between, size=size, there=True)
 
   def add(total, part):

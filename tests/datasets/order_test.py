@@ -95,15 +95,17 @@ def test_few_places_are_walked():
 
 
 def test_neighbours_are_even():
-  """Chi-squared over (row, next row) of 20,000 epochs of 13: 155 degrees."""
-  n, epochs = 13, 20_000
-  drawn = order.host_rows(0, 0, n * epochs, n).reshape(epochs, n)
-  seen = np.bincount(
-    (drawn[:, :-1] * n + drawn[:, 1:]).ravel(), minlength=n * n
-  )
+  """Chi-squared over (row, next row) of 120,000 epochs of 16: 239 degrees."""
+  n, epochs = 16, 20_000
+  seen = np.zeros(n * n, int)
+  for seed in range(6):
+    drawn = order.host_rows(seed, 0, n * epochs, n).reshape(epochs, n)
+    pairs = (drawn[:, :-1] * n + drawn[:, 1:]).ravel()
+    seen += np.bincount(pairs, minlength=n * n)
   off = seen.reshape(n, n)[~np.eye(n, dtype=bool)]
-  even = epochs * (n - 1) / off.size
-  assert ((off - even) ** 2 / even).sum() < 230  # Four deviations.
+  even = off.sum() / off.size
+  # Four deviations; 8 rounds give over 500.
+  assert ((off - even) ** 2 / even).sum() < 327
 
 
 def test_slots_are_a_part_of_the_batch():

@@ -178,3 +178,14 @@ def test_rows_count_the_examples_they_take():
     one = by_name[f"{model}: one network"].flops()
     assert by_name[f"{model}: batch ensemble of 4"].flops() == 4 * one
     assert by_name[f"{model}: hyper-batch ensemble of 4"].flops() == 8 * one
+
+
+@pytest.mark.parametrize("devices", [1, 4, 8])
+def test_networks_are_divided_where_devices_divide_them(monkeypatch, devices):
+  monkeypatch.setattr(jax, "device_count", lambda: devices)
+  for case in cases.CASES[:4]:
+    phase = case.make()
+    state = jax.eval_shape(phase.init, {}, np.uint32(0))
+    many = len(state.members.seed)
+    assert bool(phase.split) == (many > 1 and many % devices == 0)
+    assert phase.parts == (2 if phase.split else 1)

@@ -83,7 +83,7 @@ def test_four_devices_are_one(plan_of, world, kind, split):
   if kind == "single":
     lams = plan.space.draw(jax.random.key(0), 4)
   state = created(plan, range(4), [0, 1, 0, 1], lams)
-  divided = runs.Many(False, jax.tree.map(lambda _: True, state.members))
+  divided = runs.divided(state)
   step = runs.make_step(plan)
   results = []
   for devices in (1, 4):
@@ -116,12 +116,35 @@ def test_every_step_lowers_for_accelerators(plan_of, world, kind):
     jax.ShapeDtypeStruct((4,), jnp.int32),
     lam,
   )
-  spread = runs.Many(False, jax.tree.map(lambda _: True, state.members))
+  spread = runs.divided(state)
   lifted = accel.data_parallel(
     runs.make_step(plan), mode="shard_map", data="replicated", split=spread
   )
   exported = lifted.export(state, world, ("cuda", "tpu"))
   assert exported.platforms == ("cuda", "tpu")
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_parts_are_the_whole(plan_of, world, devices):
+  """Networks side by side in one loop, tuned every other step."""
+  sgd = {"optimizer": "sgd", "learning_rate": 0.1}
+  plan = plan_of("hyper", hyper={"every": 2, "rate": 0.1}, **sgd)
+  state = created(plan, range(4), [0, 1, 0, 1])
+  how, split = jax.devices()[:devices], runs.divided(state)
+  data = accel.place((world, np.int32(3)), how)
+  results = []
+  for parts in (1, 2):
+    run = accel.data_parallel(
+      accel.scan_steps(runs.make_step(plan), split, parts),
+      data="replicated",
+      devices=how,
+      split=split,
+    )
+    results.append(jax.device_get(run(accel.place(state, how, split), data)))
+  whole, parted = map(jax.tree.leaves, results)
+  for a, b in zip(whole, parted, strict=True):
+    np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6)
+  assert int(results[1][1][1]) == 3
 
 
 def test_members_one_after_another_are_those_at_once(plan_of, world):

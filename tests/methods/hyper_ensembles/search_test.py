@@ -131,6 +131,10 @@ def test_without_stratification_each_run_has_its_own_start():
     ({"members": 0}, "members is 0"),
     ({"runs": 2}, "runs is 2"),
     ({"objective": "accuracy"}, "objective is 'accuracy'"),
+    ({"members": 2.5}, "members is 2.5; a whole number"),
+    ({"runs": 6.0}, "runs is 6.0; a whole number"),
+    ({"key": 1.5}, "key is 1.5; a whole number or a key"),
+    ({"devices": []}, "devices is empty"),
   ],
 )
 def test_wrong_numbers_are_refused(how, words):
@@ -144,8 +148,12 @@ def test_wrong_numbers_are_refused(how, words):
     (Space((), (), ()), HELD[1], "0 names"),
     (Space(("a", "b"), (1.0,), (2.0, 3.0)), HELD[1], "1 lower"),
     (Space(("a",), (1.0,), (np.inf,)), HELD[1], "range of a"),
+    (Space(("a",), (1e-50,), (1.0,)), HELD[1], "range of a"),
+    (Space(("a",), (1.0,), (1.000000001,)), HELD[1], "range of a"),
+    (Space("a", 1e-3, 1.0), HELD[1], "tuples of one length"),
+    ((("a",), (1.0,), (2.0,)), HELD[1], "a Space is needed"),
     (SPACE, HELD[1].astype(float), "labels are float32"),
-    (SPACE, HELD[1] + 1, "labels go from 1 to 3; predict gives 3 classes"),
+    (SPACE, HELD[1] + 1, "labels go from 1 to 3; predict gives 3 logits"),
   ],
 )
 def test_wrong_boxes_and_labels_are_refused_before_the_search(
@@ -196,14 +204,62 @@ def test_runs_that_diverge_are_passed_over():
     )
 
 
-def test_predictions_that_do_not_fit_are_refused():
-  with pytest.raises(UsageError, match="for 50 labels"):
+@pytest.mark.parametrize(
+  ("given", "words"),
+  [
+    (lambda logits: logits[:7], r"\(7, 3\) for 50 labels"),
+    (lambda logits: (logits, logits), "tuple for 50 labels"),
+  ],
+)
+def test_predictions_that_do_not_fit_are_refused_untrained(given, words):
+  def never(key, lam, data):
+    jax.debug.callback(lambda: pytest.fail("a network was trained"))
+    return train(key, lam, data)
+
+  with pytest.raises(UsageError, match=words):
     hyper_deep_ensemble(
-      train,
-      lambda m, x: predict(m, x)[:7],
+      never,
+      lambda m, x: given(predict(m, x)),
       SPACE,
       DATA,
       HELD,
       runs=4,
       say=lambda line: None,
     )
+
+
+def test_validation_that_is_no_pair_is_refused():
+  with pytest.raises(UsageError, match="not a pair"):
+    hyper_deep_ensemble(train, predict, SPACE, DATA, HELD[0], runs=4)
+
+
+def test_a_key_is_a_key_however_it_is_written(stratified):
+  """Of JAX's older keys `tile` would tile the words."""
+  for key in (np.int64(1), jax.random.PRNGKey(1)):
+    again, _ = build(key=key, common_start=True)
+    np.testing.assert_array_equal(again.lams, stratified[0].lams)
+    assert again.nll == stratified[0].nll
+
+
+def test_members_that_are_one_network_are_told():
+  """Two temperatures of one network: chosen together, and of one answer."""
+
+  def alike(key, lam, data):
+    member = train(jax.random.key(0), jnp.array([1.0, 0.1]), data)
+    return member | {"scale": jnp.where(lam[0] > 0.1, 0.2, 4.0)}
+
+  said = []
+  found = hyper_deep_ensemble(
+    alike,
+    lambda m, x: m["scale"] * predict(m, x),
+    SPACE,
+    DATA,
+    HELD,
+    members=2,
+    runs=4,
+    devices=jax.devices()[:1],
+    say=said.append,
+  )
+  assert len(found.weights) == 2
+  assert "they are one network" in said[-1]
+  assert "one network" not in "".join(build(devices=jax.devices()[:1])[1])
