@@ -112,7 +112,7 @@ def _phase(plan, shape, networks, lams):
     made = None if lams is None else jnp.asarray(lams)
     return runs.create(plan, shape, seeds, tables, made)
 
-  # Where devices do not divide them each one trains all, as rows are shared.
+  # Where devices do not divide the networks, each device trains all of them.
   apart = networks > 1 and networks % jax.device_count() == 0
   return experiment.Phase(
     name="train",
