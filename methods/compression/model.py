@@ -60,7 +60,10 @@ class Model:
       UsageError: if the network does not run on such images.
     """
     try:
-      return jax.eval_shape(self.init, jax.random.key(0))
+      found = jax.eval_shape(self.init, jax.random.key(0))
+      # Flax on JAX 0.11 draws kernels of no rows, too.
+      if not all(leaf.size for leaf in jax.tree.leaves(found)):
+        raise ValueError("a layer has no inputs")
     except Exception as error:  # Whatever a module raises.
       lines = str(error).splitlines() or [type(error).__name__]
       size = "x".join(map(str, self.image))
@@ -68,6 +71,7 @@ class Model:
         f"the network {type(self.module).__name__} does not run on images of "
         f"{size} ({lines[0]}); are they too small?"
       ) from error
+    return found
 
   def prepare(self, images: Array) -> Float[Array, "b *i"]:
     """Bytes to normalised pixels; floats are taken as they are.

@@ -14,8 +14,9 @@ from kd_jax.training.state import step_key
 def test_one_device_is_four(arm, stepped):
   (_, _, one), logged = stepped(arm)
   (_, _, four), logged4 = stepped(arm, 4)
+  # Rounding of what is small beside its neighbours: JAX 0.11 sums otherwise.
   jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=5e-5),
     one,
     four,
   )

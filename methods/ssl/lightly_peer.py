@@ -1,0 +1,244 @@
+"""The same encoders by lightly's own code, to hold ours against.
+
+lightly's views, backbone, heads, losses and neighbours, put together as its
+CIFAR-10 benchmark does; ours are `kd-jax train ssl cifar10`. It needs lightly,
+torchvision and an accelerator, none of which `kd-jax` asks for:
+
+  pip install lightly torchvision
+  python -m kd_jax.methods.ssl.lightly_peer FILE.npz byol --epochs 200
+
+FILE is what `--data.images` takes, with train_image, train_label, test_image
+and test_label; images 32x32 in colour.
+"""
+
+import argparse
+import copy
+import json
+import time
+from typing import Any
+
+import numpy as np
+
+# lightly's CIFAR-10 benchmark: SGD, a cosine without warm-up, one rate for all.
+RATE, RATE_BATCH, MOMENTUM, DECAY = 0.06, 128, 0.9, 5e-4
+SLOW, NEIGHBOURS, TEMPERATURE = 0.99, 200, 0.1
+ARMS = ("simclr", "byol", "vicreg")
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+  """Trains one encoder, and prints what its neighbours say after each epoch.
+
+  Args:
+    arguments: of the command line; the process's own if None.
+
+  Returns:
+    "knn" by epoch, seconds of training, and what was run.
+
+  Raises:
+    ImportError: without lightly and torchvision.
+  """
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("file", help=".npz with train_image, train_label, test_…")
+  parser.add_argument("arm", choices=ARMS)
+  parser.add_argument("--epochs", type=int, default=200)
+  parser.add_argument("--batch-size", type=int, default=512)
+  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--workers", type=int, default=8)
+  parser.add_argument("--every", type=int, default=1, help="epochs to a kNN")
+  parser.add_argument("--json", help="where the result goes too")
+  args = parser.parse_args(arguments)
+  with np.load(args.file, allow_pickle=False) as archive:
+    data = {name: archive[name] for name in archive.files}
+  found = train(args, data)
+  text = json.dumps({**vars(args), **found}, indent=2)
+  print(text, flush=True)
+  if args.json:
+    with open(args.json, "w", encoding="utf-8") as file:
+      file.write(text + "\n")
+  return found
+
+
+def train(args: argparse.Namespace, data: dict[str, Any]) -> dict[str, Any]:
+  """The training loop.
+
+  Args:
+    args: of `main`.
+    data: the arrays.
+
+  Returns:
+    See `main`.
+  """
+  import torch
+  from lightly.transforms import SimCLRTransform
+  from PIL import Image
+  from torch.utils.data import DataLoader, Dataset
+
+  class Images(Dataset):
+    def __init__(self, images, transform):
+      self.images, self.transform = images, transform
+
+    def __len__(self):
+      return len(self.images)
+
+    def __getitem__(self, i):
+      return self.transform(Image.fromarray(self.images[i]))
+
+  device = "cuda" if torch.cuda.is_available() else "cpu"
+  torch.manual_seed(args.seed)
+  torch.backends.cuda.matmul.allow_tf32 = True
+  torch.backends.cudnn.allow_tf32 = True
+  torch.backends.cudnn.benchmark = True
+  views = SimCLRTransform(input_size=32, cj_strength=0.5, gaussian_blur=0.0)
+  loader = DataLoader(
+    Images(data["train_image"], views),
+    args.batch_size,
+    shuffle=True,
+    drop_last=True,
+    num_workers=args.workers,
+    persistent_workers=args.workers > 0,
+    pin_memory=device == "cuda",
+  )
+  module = make_module(args.arm).to(device, memory_format=torch.channels_last)
+  optimizer = torch.optim.SGD(
+    [p for p in module.parameters() if p.requires_grad],
+    RATE * args.batch_size / RATE_BATCH,
+    momentum=MOMENTUM,
+    weight_decay=DECAY,
+  )
+  # lightly's moves once an epoch.
+  cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, args.epochs)
+  knn: dict[int, float] = {}
+  seconds = 0.0
+  for epoch in range(1, args.epochs + 1):
+    begin = time.perf_counter()
+    module.train()
+    for pair in loader:
+      pair = [
+        x.to(device, non_blocking=True, memory_format=torch.channels_last)
+        for x in pair
+      ]
+      with torch.autocast(device, torch.bfloat16):
+        loss = module(*pair)
+      optimizer.zero_grad(set_to_none=True)
+      loss.backward()
+      optimizer.step()
+    value = float(loss.detach())  # Waits for the device.
+    cosine.step()
+    seconds += time.perf_counter() - begin
+    if epoch % args.every == 0 or epoch == args.epochs:
+      knn[epoch] = neighbours(module.backbone, data, device)
+    print(
+      f"epoch {epoch}: loss {value:.4f}, knn {knn.get(epoch)}, "
+      f"{seconds / epoch:.1f} s an epoch",
+      flush=True,
+    )
+  kind = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+  return {"knn": knn, "seconds": seconds, "device": kind}
+
+
+def neighbours(backbone: Any, data: dict[str, Any], device: str) -> float:
+  """Accuracy of lightly's weighted neighbours on the test images.
+
+  Args:
+    backbone: the encoder.
+    data: the arrays.
+    device: where it is.
+
+  Returns:
+    The share that is right.
+  """
+  import torch
+  from lightly.transforms.utils import IMAGENET_NORMALIZE
+  from lightly.utils.benchmarking import knn_predict
+
+  mean, std = (
+    torch.tensor(IMAGENET_NORMALIZE[k], device=device).view(1, 3, 1, 1)
+    for k in ("mean", "std")
+  )
+
+  @torch.no_grad()
+  def encode(images):
+    backbone.eval()
+    found = []
+    for part in np.array_split(images, max(1, len(images) // 1000)):
+      x = torch.from_numpy(part).to(device).permute(0, 3, 1, 2).float() / 255
+      with torch.autocast(device, torch.bfloat16):
+        h = backbone((x - mean) / std).flatten(1)
+      found.append(torch.nn.functional.normalize(h.float(), dim=1))
+    return torch.cat(found)
+
+  bank = encode(data["train_image"]).t().contiguous()
+  labels = torch.from_numpy(data["train_label"].astype(np.int64)).to(device)
+  classes = int(labels.max()) + 1
+  right = 0
+  queries = encode(data["test_image"])
+  wanted = torch.from_numpy(data["test_label"].astype(np.int64)).to(device)
+  for h, y in zip(queries.split(500), wanted.split(500), strict=True):
+    first = knn_predict(h, bank, labels, classes, NEIGHBOURS, TEMPERATURE)[:, 0]
+    right += int((first == y).sum())
+  return right / len(wanted)
+
+
+def make_module(arm: str) -> Any:
+  """An encoder with its heads, whose forward pass gives the loss.
+
+  Args:
+    arm: one of ARMS.
+
+  Returns:
+    The `torch.nn.Module`; its `backbone` is the encoder.
+  """
+  import torch
+  from lightly import loss as losses
+  from lightly.models import ResNetGenerator
+  from lightly.models.modules import heads
+  from lightly.models.utils import deactivate_requires_grad, update_momentum
+  from torch import nn
+
+  class Module(nn.Module):
+    def __init__(self, projector):
+      super().__init__()
+      layers = list(ResNetGenerator("resnet-18").children())[:-1]
+      self.backbone = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1))
+      self.projector = projector
+
+    def project(self, x):
+      return self.projector(self.backbone(x).flatten(1))
+
+  class Joint(Module):
+    def __init__(self, projector, criterion):
+      super().__init__(projector)
+      self.criterion = criterion
+
+    def forward(self, first, second):
+      return self.criterion(
+        self.project(first).float(), self.project(second).float()
+      )
+
+  class BYOL(Module):
+    def __init__(self):
+      super().__init__(heads.BYOLProjectionHead(512, 1024, 256))
+      self.predictor = heads.BYOLPredictionHead(256, 1024, 256)
+      self.slow = copy.deepcopy(nn.ModuleList([self.backbone, self.projector]))
+      deactivate_requires_grad(self.slow)
+      self.criterion = losses.NegativeCosineSimilarity()
+
+    def forward(self, first, second):
+      fast = nn.ModuleList([self.backbone, self.projector])
+      update_momentum(fast, self.slow, m=SLOW)
+      p = [self.predictor(self.project(x)) for x in (first, second)]
+      with torch.no_grad():
+        z = [self.slow[1](self.slow[0](x).flatten(1)) for x in (first, second)]
+      one = self.criterion(p[0].float(), z[1].float())
+      return 0.5 * (one + self.criterion(p[1].float(), z[0].float()))
+
+  if arm == "byol":
+    return BYOL()
+  if arm == "simclr":
+    head = heads.SimCLRProjectionHead(512, 512, 128, batch_norm=False)
+    return Joint(head, losses.NTXentLoss(temperature=0.5))
+  return Joint(heads.VICRegProjectionHead(512, 2048, 2048), losses.VICRegLoss())
+
+
+if __name__ == "__main__":
+  main()
