@@ -23,7 +23,8 @@ kd-jax: papers' methods in JAX, each with its baselines and its claims.
   kd-jax reproduce METHOD [PRESET] [--seeds 5] [--workdir DIR] [--field value]
       --first-seed 1000   seeds that were seen before are not fresh
   kd-jax benchmark [METHOD ...] [--seconds 3] [--json FILE] [--profile DIR]
-      "networks" among the methods is the backbones alone
+      "networks" among the methods is the backbones alone, "convolutions" single
+      layers inside and outside of loops
   kd-jax benchmark modes METHOD ...             pmap, jit, shard_map compared
   kd-jax benchmark data                         decoding, beside PyTorch's
   kd-jax data list | build NAME [--manual-dir DIR] | show NAME [--out FILE]

@@ -18,11 +18,13 @@ import numpy as np
 
 from kd_jax import accel, networks, registry, report, timing
 from kd_jax.experiment import Case, Method
+from kd_jax.networks import convolutions
 from kd_jax.peaks import peak
 
 Row = dict[str, Any]
-# Cases of no method: the networks by themselves, beside PyTorch.
-NETWORKS = "networks"
+# Cases of no method: networks by themselves, beside PyTorch, and where they are
+# asked for single convolutions inside and outside of loops.
+NETWORKS, CONVOLUTIONS = "networks", "convolutions"
 
 
 def benchmark(
@@ -37,8 +39,9 @@ def benchmark(
   """Times the steps of methods.
 
   Args:
-    methods: one or more names, "networks" among them (the backbones alone); all
-      that are installed if empty.
+    methods: one or more names, "networks" (the backbones alone) and
+      "convolutions" (single layers) among them; if empty all that are installed
+      and the networks.
     json_file: where the rows go too.
     seconds: how long each case is timed, compilation aside.
     mode: how steps are lifted to several devices.
@@ -83,6 +86,8 @@ def cases(
   for wanted in methods or (*registry.names(), NETWORKS):
     if wanted == NETWORKS:
       found += [(NETWORKS, case) for case in networks.CASES]
+    elif wanted == CONVOLUTIONS:
+      found += [(CONVOLUTIONS, case) for case in convolutions.CASES]
     else:
       method = registry.find(wanted)
       found += [(method.name, case) for case in method.cases]

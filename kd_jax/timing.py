@@ -174,6 +174,8 @@ def host_share(
 ) -> float:
   """The part of the real loop's time that the bare program does not explain.
 
+  Of a loop that is under way (`loop_seconds`).
+
   Args:
     phase: the phase.
     bare: its program.
@@ -185,10 +187,10 @@ def host_share(
     The share.
   """
   steps = min(4 * STRETCH, max(1, round(seconds / 3 / step)))
-  phase = dataclasses.replace(phase, steps=steps, epoch=None, evaluations={})
   programs: dict[Any, Any] = {}
   return share(
-    lambda: loop_seconds(phase, mode, programs), lambda: bare.steps(steps)
+    lambda: loop_seconds(phase, steps, mode, programs),
+    lambda: bare.steps(steps),
   )
 
 
@@ -211,18 +213,26 @@ def feed_share(
 
 
 def loop_seconds(
-  phase: Phase, mode: accel.Mode, programs: dict[Any, Any]
+  phase: Phase, steps: int, mode: accel.Mode, programs: dict[Any, Any]
 ) -> float:
-  """Seconds of the real loop over the phase, compilation left out.
+  """Seconds that the real loop takes for some steps, once it is under way.
+
+  What a phase takes to begin (placing its state and data, compiling) is over
+  when the clock starts: at the end of the first row's steps.
 
   Args:
     phase: the phase.
+    steps: how many are timed.
     mode: how steps are lifted.
     programs: compiled ones, from call to call.
 
   Returns:
     Seconds.
   """
+  row = min(STRETCH, steps)
+  phase = dataclasses.replace(
+    phase, steps=row + steps, epoch=None, evaluations={}
+  )
   with tempfile.TemporaryDirectory() as folder:
     workdir = pathlib.Path(folder)
     session = Session(
@@ -230,18 +240,23 @@ def loop_seconds(
       writer=Writer(workdir) if accel.is_first() else NoWriter(),
       clock=Clock(),
       reporter=Reporter(quiet=True),
-      config=Config(log_every=STRETCH, save_every=0),
+      config=Config(log_every=row, save_every=0),
       programs=programs,
       mode=mode,
     )
     loop = PhaseLoop(phase, session, phase.name)
     state = jax.jit(phase.init)({}, np.uint32(0))
-    ready: list[float] = []
-    session.observer = lambda event, step: ready.append(time.perf_counter())
+    begun: list[float] = []
+
+    def heard(event, step):
+      if event == "step" and not begun:
+        begun.append(time.perf_counter())
+
+    session.observer = heard
     jax.block_until_ready(loop.run(state, 0, {}))
     end = time.perf_counter()
     session.writer.close()
-  return end - ready[0] - session.clock.seconds["compile"]
+  return end - begun[0]
 
 
 def ratio(bare: Program, run: Callable[[int], None], seconds: float) -> float:

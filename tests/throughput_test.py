@@ -166,6 +166,28 @@ def test_the_loops_share(monkeypatch, step, steps):
   assert timing.host_share(case, Bare(), "auto", step, 9.0) == 0
 
 
+@pytest.mark.parametrize(("steps", "row"), [(120, 50), (3, 3)])
+def test_the_loop_is_timed_once_it_is_under_way(monkeypatch, steps, row):
+  now, seen = [0.0], []
+
+  class Loop:
+    def __init__(self, phase, session, title):
+      self.session = session
+      seen.append((phase.steps, session.config.log_every))
+
+    def run(self, state, step, window):
+      for event, seconds in (("phase", 5), ("step", 7), ("step", 2)):
+        now[0] += seconds
+        self.session.observer(event, 0)
+      return state
+
+  monkeypatch.setattr(timing, "PhaseLoop", Loop)
+  monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+  took = timing.loop_seconds(toy_seeds.case(), steps, "auto", {})
+  assert took == 2
+  assert seen == [(row + steps, row)]
+
+
 @pytest.mark.parametrize("fused", [True, False])
 def test_samples_are_seconds_per_step(monkeypatch, fused):
   phase = dataclasses.replace(toy_tabular.case(), fused=fused)

@@ -114,6 +114,7 @@ class PhaseLoop:
     self.session = session
     self.title = title
     self.window = Window()
+    self.ready: dict[str, accel.Lifted] = {}
 
   def run(self, state: PyTree, step: int, window: Mapping[str, Any]) -> PyTree:
     """Takes the remaining steps.
@@ -182,16 +183,25 @@ class PhaseLoop:
     due = [(step // n + 1) * n for n in self._cadences()]
     return min([self.phase.steps, *due])
 
+  def _compiled(
+    self, name: str, fn: Callable[..., Any], state: PyTree, data: PyTree
+  ) -> accel.Lifted:
+    """A program of the phase, looked for once: its shapes stay as they are."""
+    sharded = self.feed is not None and name != "epoch"
+    if name not in self.ready:
+      self.ready[name] = self.session.compile(
+        f"{self.phase.key}/{name}",
+        fn,
+        state,
+        data,
+        data="sharded" if sharded else "replicated",
+        split=self.split,
+      )
+    return self.ready[name]
+
   def _epoch(self, state: PyTree, step: int) -> PyTree:
     session, phase = self.session, self.phase
-    run = session.compile(
-      f"{phase.key}/epoch",
-      phase.epoch.run,
-      state,
-      self.epoch_data,
-      data="replicated",
-      split=self.split,
-    )
+    run = self._compiled("epoch", phase.epoch.run, state, self.epoch_data)
     with session.clock.on("epoch"):
       state, record = run(state, self.epoch_data)
       record = jax.device_get(record)
@@ -203,14 +213,8 @@ class PhaseLoop:
     session, phase = self.session, self.phase
     if phase.fused and self.feed is None:
       data = (self.data, accel.place(np.int32(n)))
-      run = session.compile(
-        f"{phase.key}/steps",
-        accel.scan_steps(phase.step, self.split, phase.parts),
-        state,
-        data,
-        data="replicated",
-        split=self.split,
-      )
+      fused = accel.scan_steps(phase.step, self.split, phase.parts)
+      run = self._compiled("steps", fused, state, data)
       with session.clock.on("train"):
         state, outputs = run(state, data)
         outputs = [(n, *jax.device_get(outputs))]
@@ -234,14 +238,7 @@ class PhaseLoop:
     session, phase = self.session, self.phase
     sharded = self.feed is not None
     data = next(self.feed) if sharded else self.data
-    run = session.compile(
-      f"{phase.key}/step",
-      accel.one_step(phase.step),
-      state,
-      data,
-      data="sharded" if sharded else "replicated",
-      split=self.split,
-    )
+    run = self._compiled("step", accel.one_step(phase.step), state, data)
     outputs = []
     with session.clock.on("train"):
       for i in range(n):
