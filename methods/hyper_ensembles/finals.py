@@ -144,11 +144,13 @@ def _batch(regime, name, config, arm):
   even = jnp.full(config.members, 1 / config.members)
 
   def choose(products, seed, place):
-    own = jnp.broadcast_to(pools.member_seed(seed, 0), (count,))
+    start = jnp.broadcast_to(pools.member_seed(seed, 0), (count,))
     if arm.how == "best":
       lams = products[regime.key("chosen")]["lams"]
-      return pools.Trainings(own, jnp.asarray(lams)[place, :1])
-    return pools.Trainings(own, pools.lambdas(plan, seed, count))
+      return pools.Trainings(start, jnp.asarray(lams)[place, :1])
+    # As the search of single networks: one start, each run's own order.
+    own = pools.member_seeds(seed, pools.SEARCH, count)
+    return pools.Trainings(own, pools.lambdas(plan, seed, count), start)
 
   def of_seed(products, data, place):
     members = jax.tree.map(lambda x: x[place], products[f"{name}.train"])

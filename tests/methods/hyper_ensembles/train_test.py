@@ -1,5 +1,6 @@
 """End to end: through the public verbs, stopped, resumed, loaded, judged."""
 
+import dataclasses
 import signal
 import types
 
@@ -12,7 +13,14 @@ import kd_jax
 from kd_jax import api, cli
 from kd_jax.errors import Interrupted, UsageError
 from kd_jax.experiment import WholeRun
-from kd_jax.methods.hyper_ensembles import METHOD, arms, data, loading, train
+from kd_jax.methods.hyper_ensembles import (
+  METHOD,
+  arms,
+  data,
+  loading,
+  pools,
+  train,
+)
 from kd_jax.methods.hyper_ensembles.plots import reliability, warn_of_collapse
 
 FEW = {"steps": 12, "runs": 4, "log_every": 4, "quiet": True}
@@ -147,6 +155,27 @@ def test_a_stopped_run_ends_with_the_same_bits(run, tmp_path, programs):
       strict=True,
     ):
       np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("arm", ["deep", "batch_search"])
+def test_a_search_has_one_start_and_each_run_its_own_order(monkeypatch, arm):
+  found = {}
+  make = pools.phase
+
+  def phase(regime, plan, name, arm, count, choose):
+    found[name] = count, choose
+    return make(regime, plan, name, arm, count, choose)
+
+  monkeypatch.setattr(pools, "phase", phase)
+  preset = METHOD.presets["tiny"]
+  config = dataclasses.replace(preset, arms=(arm,), runs=4)
+  train.phases(config, {}, lambda line: None)
+  count, choose = found["search" if arm == "deep" else "train"]
+  made = choose({}, np.uint32(5), 0)
+  assert count == 4
+  assert len(set(np.asarray(made.seeds).tolist())) == 4
+  assert len(set(np.asarray(made.starts).tolist())) == 1
+  assert len(np.unique(np.asarray(made.lams), axis=0)) == 4
 
 
 def test_an_ensemble_to_use(run):
