@@ -14,6 +14,7 @@ and test_label; images 32x32 in colour.
 import argparse
 import copy
 import json
+import math
 import time
 from typing import Any
 
@@ -44,6 +45,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
   parser.add_argument("--batch-size", type=int, default=512)
   parser.add_argument("--seed", type=int, default=0)
   parser.add_argument("--workers", type=int, default=8)
+  parser.add_argument(
+    "--warmup", type=float, default=0.0, help="epochs; vicreg needs some"
+  )
   parser.add_argument("--every", type=int, default=1, help="epochs to a kNN")
   parser.add_argument("--json", help="where the result goes too")
   args = parser.parse_args(arguments)
@@ -99,20 +103,25 @@ def train(args: argparse.Namespace, data: dict[str, Any]) -> dict[str, Any]:
     pin_memory=device == "cuda",
   )
   module = make_module(args.arm).to(device, memory_format=torch.channels_last)
+  rate = RATE * args.batch_size / RATE_BATCH
   optimizer = torch.optim.SGD(
     [p for p in module.parameters() if p.requires_grad],
-    RATE * args.batch_size / RATE_BATCH,
+    rate,
     momentum=MOMENTUM,
     weight_decay=DECAY,
   )
-  # lightly's moves once an epoch.
-  cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, args.epochs)
+  warm = args.warmup * len(loader)
   knn: dict[int, float] = {}
-  seconds = 0.0
+  seconds, step = 0.0, 0
   for epoch in range(1, args.epochs + 1):
     begin = time.perf_counter()
     module.train()
+    # lightly's cosine moves once an epoch.
+    here = 0.5 * rate * (1 + math.cos(math.pi * (epoch - 1) / args.epochs))
     for pair in loader:
+      step += 1
+      (group,) = optimizer.param_groups
+      group["lr"] = here * min(1.0, step / warm) if warm else here
       pair = [
         x.to(device, non_blocking=True, memory_format=torch.channels_last)
         for x in pair
@@ -123,7 +132,6 @@ def train(args: argparse.Namespace, data: dict[str, Any]) -> dict[str, Any]:
       loss.backward()
       optimizer.step()
     value = float(loss.detach())  # Waits for the device.
-    cosine.step()
     seconds += time.perf_counter() - begin
     if epoch % args.every == 0 or epoch == args.epochs:
       knn[epoch] = neighbours(module.backbone, data, device)
