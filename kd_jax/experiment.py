@@ -130,7 +130,7 @@ class Phase:
     steps: how many.
     data: arrays for the step, whole on every device (columns to draw from).
     stream: instead of `data`: from the first step to take to an iterator of
-      host batches, which are split over the devices.
+      host batches, all of one shape, which are split over the devices.
     product: from the state to what is kept; pure.
     evaluations: measures of the product by name ("test").
     epoch: what happens between stretches of steps.

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from kd_jax import accel, networks, registry, report, timing
+from kd_jax.errors import UsageError
 from kd_jax.experiment import Case, Method
 from kd_jax.networks import convolutions
 from kd_jax.peaks import peak
@@ -89,6 +90,9 @@ def cases(
     elif wanted == CONVOLUTIONS:
       found += [(CONVOLUTIONS, case) for case in convolutions.CASES]
     else:
+      if isinstance(wanted, str) and wanted not in (known := registry.names()):
+        near = registry.nearest(wanted, [*known, NETWORKS, CONVOLUTIONS])
+        raise UsageError(f"there is no method {wanted!r}; {near}")
       method = registry.find(wanted)
       found += [(method.name, case) for case in method.cases]
   return found

@@ -181,7 +181,7 @@ def host_share(
     bare: its program.
     mode: how steps are lifted.
     step: seconds of one.
-    seconds: how long to measure, about.
+    seconds: how long to measure, about a sixth of it.
 
   Returns:
     The share.

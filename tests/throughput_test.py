@@ -257,6 +257,11 @@ def test_a_trace_of_a_case(tmp_path):
   assert list((tmp_path / "m-a-step").rglob("*.xplane.pb"))
 
 
+def test_a_misspelt_name():
+  with pytest.raises(UsageError, match="did you mean 'convolutions'"):
+    throughput.cases("convolution")
+
+
 def test_the_networks_by_themselves():
   """Ours and the plain ones have as many parameters and operations."""
   cases = throughput.cases(throughput.NETWORKS)

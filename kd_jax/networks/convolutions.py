@@ -4,10 +4,11 @@ A step takes a layer's outputs and both gradients. The timed program fuses its
 steps, so that a layer's own row is of a `scan`; beside it stand the same step
 dispatched by itself and in a `cond`, and the compiler's own convolution by
 itself (of the smallest layer in a loop, too). A second row is of five members,
-vmapped.
+vmapped. All of it is of one device.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 
 from kd_jax import accel, metrics
 from kd_jax.backbones.convolution import convolve
+from kd_jax.errors import UsageError
 from kd_jax.experiment import Case, Peer, Phase
 from kd_jax.training.state import State
 
@@ -48,7 +50,7 @@ class Layer(NamedTuple):
     kinds = {
       f", stride {self.stride}": self.stride > 1,
       f", dilation {self.dilation}": self.dilation > 1,
-      ", depthwise": self.groups == self.inputs,
+      ", depthwise": self.groups == self.inputs > 1,
     }
     apart = "".join(words for words, so in kinds.items() if so)
     size = f"{self.side}x{self.side}"
@@ -179,7 +181,7 @@ def layer_flops(layer: Layer, members: int = 1) -> int:
   Returns:
     Floating point operations.
   """
-  places = (layer.side // layer.stride) ** 2 * BATCH * members
+  places = math.ceil(layer.side / layer.stride) ** 2 * BATCH * members
   return 3 * 2 * places * 9 * layer.inputs // layer.groups * layer.outputs
 
 
@@ -238,6 +240,7 @@ def in_cond(layer: Layer) -> Run:
 
 
 def _dispatched(step, layer, *, ours):
+  """A `Run` of single dispatches, compiled as the suite's or as JAX's."""
   state = jax.jit(functools.partial(create_state, layer))(0)
   lowered = jax.jit(step, donate_argnums=0).lower(state)
   compiled = accel.compiled(lowered) if ours else lowered.compile()
@@ -273,27 +276,37 @@ def native_loop(layer: Layer, members: int = 1) -> Run:
   return Run(program, jax.jit(init)(0))
 
 
+def _alone_there(layer: Layer, members: int = 1) -> Phase:
+  """`layer_case` on the one device that there is: no step is divided here."""
+  if (count := jax.device_count()) > 1:
+    raise UsageError(
+      f"single convolutions are timed on one device; there are {count}"
+    )
+  return layer_case(layer, members)
+
+
 def _cases(layer):
-  peer, of = Peer, functools.partial
+  """A layer's two rows."""
+  of = functools.partial
   peers = [
-    peer("by itself", of(alone, layer)),
-    peer("in a cond", of(in_cond, layer)),
-    peer("the compiler's, by itself", of(alone, layer, native=True)),
+    Peer("by itself", of(alone, layer)),
+    Peer("in a cond", of(in_cond, layer)),
+    Peer("the compiler's, by itself", of(alone, layer, native=True)),
   ]
   likewise = []
   if layer == SMALL:
-    peers.append(peer("the compiler's, in a loop", of(native_loop, layer)))
+    peers.append(Peer("the compiler's, in a loop", of(native_loop, layer)))
     loop = of(native_loop, layer, MEMBERS)
-    likewise.append(peer("the compiler's, likewise", loop))
+    likewise.append(Peer("the compiler's, likewise", loop))
   yield Case(
     name=f"{layer.title}, in a scan",
-    make=of(layer_case, layer),
+    make=of(_alone_there, layer),
     flops=of(layer_flops, layer),
     peers=peers,
   )
   yield Case(
     name=f"{layer.title}, {MEMBERS} members vmapped, in a scan",
-    make=of(layer_case, layer, MEMBERS),
+    make=of(_alone_there, layer, MEMBERS),
     flops=of(layer_flops, layer, MEMBERS),
     peers=likewise,
   )

@@ -114,7 +114,6 @@ class PhaseLoop:
     self.session = session
     self.title = title
     self.window = Window()
-    self.ready: dict[str, accel.Lifted] = {}
 
   def run(self, state: PyTree, step: int, window: Mapping[str, Any]) -> PyTree:
     """Takes the remaining steps.
@@ -132,6 +131,7 @@ class PhaseLoop:
       Interrupted: after a checkpoint, when a signal came.
     """
     session, phase = self.session, self.phase
+    self.ready: dict[str, accel.Lifted] = {}
     self.window = Window({k: list(v) for k, v in window.items()})
     self.data = accel.place(phase.data) if phase.data is not None else None
     self.feed = accel.prefetch(phase.stream(step)) if phase.stream else None
@@ -184,10 +184,15 @@ class PhaseLoop:
     return min([self.phase.steps, *due])
 
   def _compiled(
-    self, name: str, fn: Callable[..., Any], state: PyTree, data: PyTree
+    self,
+    name: str,
+    fn: Callable[..., Any],
+    state: PyTree,
+    data: PyTree,
+    *,
+    sharded: bool = False,
   ) -> accel.Lifted:
     """A program of the phase, looked for once: its shapes stay as they are."""
-    sharded = self.feed is not None and name != "epoch"
     if name not in self.ready:
       self.ready[name] = self.session.compile(
         f"{self.phase.key}/{name}",
@@ -238,7 +243,8 @@ class PhaseLoop:
     session, phase = self.session, self.phase
     sharded = self.feed is not None
     data = next(self.feed) if sharded else self.data
-    run = self._compiled("step", accel.one_step(phase.step), state, data)
+    step = accel.one_step(phase.step)
+    run = self._compiled("step", step, state, data, sharded=sharded)
     outputs = []
     with session.clock.on("train"):
       for i in range(n):

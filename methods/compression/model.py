@@ -61,17 +61,21 @@ class Model:
     """
     try:
       found = jax.eval_shape(self.init, jax.random.key(0))
-      # Flax on JAX 0.11 draws kernels of no rows, too.
-      if not all(leaf.size for leaf in jax.tree.leaves(found)):
-        raise ValueError("a layer has no inputs")
     except Exception as error:  # Whatever a module raises.
       lines = str(error).splitlines() or [type(error).__name__]
-      size = "x".join(map(str, self.image))
-      raise UsageError(
-        f"the network {type(self.module).__name__} does not run on images of "
-        f"{size} ({lines[0]}); are they too small?"
-      ) from error
+      raise self._too_small(lines[0]) from error
+    # Flax on JAX 0.11 draws kernels of no rows, too.
+    for path, leaf in jax.tree_util.tree_leaves_with_path(found):
+      if getattr(path[-1], "key", "") == "kernel" and not leaf.size:
+        raise self._too_small("a layer has no inputs")
     return found
+
+  def _too_small(self, why: str) -> UsageError:
+    size = "x".join(map(str, self.image))
+    return UsageError(
+      f"the network {type(self.module).__name__} does not run on images of "
+      f"{size} ({why}); are they too small?"
+    )
 
   def prepare(self, images: Array) -> Float[Array, "b *i"]:
     """Bytes to normalised pixels; floats are taken as they are.

@@ -64,8 +64,9 @@ LIGHTLY: Recipe = {
     "projector": "2048 bn relu, 2048 bn",
     "predictor": "512 bn relu, 2048 bias",
   },
-  # lightly has none of it, and at the others' rate, without a warm-up, neither
-  # ours nor its own code is finite after four steps: solo-learn's optimizer.
+  # lightly has none of it, and at the others' rate, without a warm-up, ours is
+  # not finite after four steps, its own code after an epoch. Optimizer, warm-up
+  # of ten epochs and the variance's weight are solo-learn's, views the others'.
   "vicreg": {
     "optimizer": "lars_clipped",
     "learning_rate": 0.3,

@@ -32,6 +32,10 @@ def test_rates_are_for_a_batch():
   assert recipes.settings(lightly, "byol").scale == 0.25
   assert recipes.settings(lightly, "moco_notebook").scale == 0.5
   assert not recipes.settings(lightly, "simsiam").predictor_constant
+  # VICReg is not finite at the others' rate, without a warm-up.
+  own = recipes.settings(lightly, "vicreg")
+  assert (own.optimizer, own.learning_rate) == ("lars_clipped", 0.6)
+  assert (own.warmup, own.variance) == (0.05, 50.0)
   assert recipes.settings(base, "simsiam").predictor_constant
   mine = fields.override(lightly, {"settings.temperature": 0.9})
   assert recipes.settings(mine, "simclr").temperature == 0.9
