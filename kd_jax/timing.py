@@ -181,7 +181,8 @@ def host_share(
     bare: its program.
     mode: how steps are lifted.
     step: seconds of one.
-    seconds: how long to measure, about a sixth of it.
+    seconds: a third of them is timed at a time; the whole takes about six times
+      as many.
 
   Returns:
     The share.
