@@ -135,11 +135,12 @@ def layer_case(layer: Layer, members: int = 1) -> Phase:
     The phase; a step's examples are the images of all members.
   """
   step, state = make_step(layer), functools.partial(create_state, layer)
-  if members == 1:
-    init = lambda products, seed: state(seed)  # noqa: E731
-  else:
+
+  def init(products, seed):
+    return state(seed) if members == 1 else _members(state, seed, members)
+
+  if members > 1:
     step = _over_members(step)
-    init = lambda products, seed: _members(state, seed, members)  # noqa: E731
   return Phase(
     name="step",
     init=init,
@@ -276,8 +277,8 @@ def native_loop(layer: Layer, members: int = 1) -> Run:
   return Run(program, jax.jit(init)(0))
 
 
-def _alone_there(layer: Layer, members: int = 1) -> Phase:
-  """`layer_case` on the one device that there is: no step is divided here."""
+def _on_one_device(layer: Layer, members: int = 1) -> Phase:
+  """`layer_case`, where there is one device: no step is divided here."""
   if (count := jax.device_count()) > 1:
     raise UsageError(
       f"single convolutions are timed on one device; there are {count}"
@@ -300,13 +301,13 @@ def _cases(layer):
     likewise.append(Peer("the compiler's, likewise", loop))
   yield Case(
     name=f"{layer.title}, in a scan",
-    make=of(_alone_there, layer),
+    make=of(_on_one_device, layer),
     flops=of(layer_flops, layer),
     peers=peers,
   )
   yield Case(
     name=f"{layer.title}, {MEMBERS} members vmapped, in a scan",
-    make=of(_alone_there, layer, MEMBERS),
+    make=of(_on_one_device, layer, MEMBERS),
     flops=of(layer_flops, layer, MEMBERS),
     peers=likewise,
   )
