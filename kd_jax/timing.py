@@ -250,7 +250,7 @@ def loop_seconds(
     begun: list[float] = []
 
     def heard(event, step):
-      if event == "step" and not begun:
+      if event == "row" and not begun:
         begun.append(time.perf_counter())
 
     session.observer = heard

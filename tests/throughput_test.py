@@ -176,7 +176,7 @@ def test_the_loop_is_timed_once_it_is_under_way(monkeypatch, steps, row):
       seen.append((phase.steps, session.config.log_every))
 
     def run(self, state, step, window):
-      for event, seconds in (("phase", 5), ("step", 7), ("step", 2)):
+      for event, seconds in (("step", 5), ("row", 7), ("row", 2)):
         now[0] += seconds
         self.session.observer(event, 0)
       return state

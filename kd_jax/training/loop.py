@@ -3,6 +3,8 @@
 The order at a step is fixed, so that a resumed run repeats an uninterrupted
 one to the bit: first what is due between steps (the epoch function), then the
 steps, then the row of metrics, the evaluation and the checkpoint that are due.
+Where nothing but a row is due, it is read and written while the next steps are
+under way: the device does not wait for the host.
 """
 
 import contextlib
@@ -39,7 +41,8 @@ class Session:
     programs: compiled programs by (phase, configuration, shapes); runs that
       differ in their seed alone share them.
     mode: how steps are lifted.
-    observer: told of ("phase" | "step" | "saving" | "saved" | "product", step).
+    observer: told of (event, step), the event "phase", "step" (steps were
+      dispatched), "row" (one was written), "saving", "saved" or "product".
     stop: the signal that asked the run to stop, 0 if none did.
     profile: a folder for traces, or None.
   """
@@ -106,6 +109,24 @@ class Window:
     return values
 
 
+@dataclasses.dataclass
+class Stretch:
+  """Steps that are dispatched; their metrics may not be there yet.
+
+  Attributes:
+    step: steps taken before it.
+    outputs: (steps, sums of metrics, healthy steps) of each dispatch.
+  """
+
+  step: int
+  outputs: list[tuple[int, PyTree, Any]]
+
+  @property
+  def end(self) -> int:
+    """Steps taken after it."""
+    return self.step + sum(steps for steps, *_ in self.outputs)
+
+
 class PhaseLoop:
   """One phase from a state and a step to the phase's last step."""
 
@@ -132,7 +153,9 @@ class PhaseLoop:
     """
     session, phase = self.session, self.phase
     self.ready: dict[str, accel.Lifted] = {}
+    self.counts: dict[int, jax.Array] = {}
     self.window = Window({k: list(v) for k, v in window.items()})
+    self.under_way: Stretch | None = None
     self.data = accel.place(phase.data) if phase.data is not None else None
     self.feed = accel.prefetch(phase.stream(step)) if phase.stream else None
     self.tables = {
@@ -150,10 +173,15 @@ class PhaseLoop:
     stretch = 0
     while step < phase.steps:
       if phase.epoch and step % phase.epoch.every == 0:
+        self._settle()
         state = self._epoch(state, step)
       ahead = self._next_stop(step)
       with self._traced(stretch, ahead):
-        state = self._steps(state, step, ahead - step)
+        state, dispatched = self._steps(state, step, ahead - step)
+        self._settle()  # What came before, while these run.
+        self.under_way = dispatched
+        if session.profile is not None or accel.several():
+          self._settle()
       step, stretch = ahead, stretch + 1
       self._after(state, step)
     if phase.epoch and phase.epoch.last:
@@ -213,18 +241,43 @@ class PhaseLoop:
     session.writer.write("epoch", phase.arm, phase.name, step, record)
     return state
 
-  def _steps(self, state: PyTree, step: int, n: int) -> PyTree:
-    """Takes n steps and adds up their metrics."""
+  def _steps(self, state: PyTree, step: int, n: int) -> tuple[PyTree, Stretch]:
+    """Dispatches n steps."""
     session, phase = self.session, self.phase
-    if phase.fused and self.feed is None:
-      data = (self.data, accel.place(np.int32(n)))
-      fused = accel.scan_steps(phase.step, self.split, phase.parts)
-      run = self._compiled("steps", fused, state, data)
-      with session.clock.on("train"):
-        state, outputs = run(state, data)
-        outputs = [(n, *jax.device_get(outputs))]
-    else:
-      state, outputs = self._one_by_one(state, n)
+    if not phase.fused or self.feed is not None:
+      return self._one_by_one(state, step, n)
+    if n not in self.counts:  # Placing it takes as long as a small step.
+      self.counts[n] = accel.place(np.int32(n))
+    data = (self.data, self.counts[n])
+    fused = accel.scan_steps(phase.step, self.split, phase.parts)
+    run = self._compiled("steps", fused, state, data)
+    with session.clock.on("train"):
+      state, outputs = run(state, data)
+    return state, Stretch(step, [(n, *outputs)])
+
+  def _one_by_one(self, state, step, n):
+    sharded = self.feed is not None
+    data = next(self.feed) if sharded else self.data
+    one = accel.one_step(self.phase.step)
+    run = self._compiled("step", one, state, data, sharded=sharded)
+    outputs = []
+    with self.session.clock.on("train"):
+      for i in range(n):
+        state, out = run(state, data)
+        outputs.append((1, *out))
+        if sharded and i + 1 < n:
+          data = next(self.feed)
+    return state, Stretch(step, outputs)
+
+  def _settle(self) -> None:
+    """Waits for the steps under way, adds up their metrics, writes the row."""
+    stretch, self.under_way = self.under_way, None
+    if stretch is None:
+      return
+    session, phase = self.session, self.phase
+    with session.clock.on("train"):
+      outputs = jax.device_get(stretch.outputs)
+    step, end = stretch.step, stretch.end
     for length, chunk, healthy in outputs:
       if healthy < length:
         raise NonFiniteError(
@@ -234,44 +287,33 @@ class PhaseLoop:
         )
       step += length
       self.window.add(chunk)
-    session.clock.steps += n
-    session.clock.examples += n * phase.batch_size
-    session.reporter.update(step, self._news(), phase.batch_size)
-    return state
-
-  def _one_by_one(self, state, n):
-    session, phase = self.session, self.phase
-    sharded = self.feed is not None
-    data = next(self.feed) if sharded else self.data
-    step = accel.one_step(phase.step)
-    run = self._compiled("step", step, state, data, sharded=sharded)
-    outputs = []
-    with session.clock.on("train"):
-      for i in range(n):
-        state, out = run(state, data)
-        outputs.append(out)
-        if sharded and i + 1 < n:
-          data = next(self.feed)
-      return state, [(1, *out) for out in jax.device_get(outputs)]
+    session.clock.steps += end - stretch.step
+    session.clock.examples += (end - stretch.step) * phase.batch_size
+    session.reporter.update(end, self._news(), phase.batch_size)
+    if end == phase.steps or end % session.config.log_every == 0:
+      values = self.window.means()
+      session.writer.write("train", phase.arm, phase.name, end, values)
+      session.observer("row", end)
 
   def _news(self) -> dict[str, float]:
     loss = self.window.totals.get("loss")
     return {"loss": loss[0] / loss[1]} if loss and loss[1] else {}
 
   def _after(self, state: PyTree, step: int) -> None:
-    """What is due after a step: a row, an evaluation, a checkpoint, a stop."""
+    """What is due after a step besides a row: evaluation, checkpoint, stop."""
     session, phase, config = self.session, self.phase, self.session.config
     last = step == phase.steps
-    if last or step % config.log_every == 0:
-      values = self.window.means()
-      session.writer.write("train", phase.arm, phase.name, step, values)
+    if last:
+      self._settle()
     if config.eval_every and step % config.eval_every == 0 and not last:
+      self._settle()
       values = evaluate(phase, phase.product(state), session, self.tables)
       session.writer.write("eval", phase.arm, phase.name, step, values)
     session.observer("step", step)
     session.stop = accel.largest(session.stop)
     due = config.save_every and step % config.save_every == 0
     if (due or session.stop) and not last:
+      self._settle()
       self._save(state, step)
     if session.stop and not last:
       name = signal.Signals(session.stop).name

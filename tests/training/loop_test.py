@@ -17,7 +17,7 @@ from kd_jax.experiment import Evaluation, Phase
 from kd_jax.metrics import Mean, mean
 from kd_jax.training import run as running
 from kd_jax.training.clock import Clock
-from kd_jax.training.loop import Session, Window
+from kd_jax.training.loop import PhaseLoop, Session, Window
 from kd_jax.training.progress import Reporter
 
 TABULAR, NET = toy_tabular.METHOD, toy_net.METHOD
@@ -44,8 +44,15 @@ def rows_of(run, *kinds):
   ]
 
 
-def test_the_order_of_events(tmp_path):
+def test_the_order_of_events(tmp_path, monkeypatch):
   seen = []
+  plain = PhaseLoop._steps
+
+  def dispatched(loop, state, step, n):
+    seen.append(("dispatched", step + n))
+    return plain(loop, state, step, n)
+
+  monkeypatch.setattr(PhaseLoop, "_steps", dispatched)
   run = kd_jax.train(
     TABULAR,
     "tiny",
@@ -57,11 +64,17 @@ def test_the_order_of_events(tmp_path):
     eval_every=70,
     observer=lambda event, step: seen.append((event, step)),
   )
-  phase = [("phase", 0), ("step", 30)]
-  phase += [("step", 40), ("saving", 40), ("saved", 40)]
-  phase += [("step", 60), ("step", 70)]
-  phase += [("step", 80), ("saving", 80), ("saved", 80)]
-  phase += [("step", 90), ("step", 100), ("finishing", 100), ("product", 100)]
+  phase = [("phase", 0), ("dispatched", 30), ("step", 30)]
+  # A row is written while the next steps are under way; before a checkpoint, an
+  # evaluation and the end all is.
+  phase += [("dispatched", 40), ("row", 30), ("step", 40)]
+  phase += [("saving", 40), ("saved", 40)]
+  phase += [("dispatched", 60), ("step", 60)]
+  phase += [("dispatched", 70), ("row", 60), ("step", 70)]
+  phase += [("dispatched", 80), ("step", 80), ("saving", 80), ("saved", 80)]
+  phase += [("dispatched", 90), ("step", 90)]
+  phase += [("dispatched", 100), ("row", 90), ("row", 100), ("step", 100)]
+  phase += [("finishing", 100), ("product", 100)]
   assert seen == phase * 2
   steps = [30, 60, 90, 100]
   train = [("train", "", "exact", s) for s in steps]
