@@ -18,6 +18,7 @@ NAMES = {
   "resnet_tiny": resnet.resnet_tiny,
   "resnet18": resnet.resnet18,
   "resnet18_half": resnet.resnet18_half,
+  "resnet18_linear_stem": functools.partial(resnet.resnet18, linear_stem=True),
   # With the stem for images of 224x224.
   "resnet18_large": functools.partial(resnet.resnet18, large=True),
   "resnet34": resnet.resnet34,

@@ -119,7 +119,10 @@ PRESETS = {
     steps=1200,
   ),
   # lightly's benchmark: 200 epochs, batch 512.
-  "cifar10": _CIFAR,
+  "cifar10": dataclasses.replace(
+    _CIFAR,
+    net=NetConfig("resnet18_linear_stem"),
+  ),
   # solo-learn's: 1000 epochs, batch 256.
   "cifar10_1000": dataclasses.replace(
     _CIFAR,

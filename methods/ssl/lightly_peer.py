@@ -4,11 +4,13 @@ lightly's views, backbone, heads, losses and neighbours, put together after its
 CIFAR-10 benchmark; ours are `kd-jax train ssl cifar10`. As there the stem has
 no ReLU (it is no layer that could be taken along). What is ours: bfloat16 by
 autocast, TF32, channels last; SimCLR's head without batch norm, as in the
-recipe; VICReg, which the benchmark has not. It needs lightly and torchvision,
-which `kd-jax` does not ask for, and an accelerator to be quick:
+recipe; VICReg, which the benchmark has not, at a lower rate. It needs lightly
+and torchvision, which `kd-jax` does not ask for, and an accelerator to be
+quick. Views are made on the processor, which is most of the work: several
+encoders, methods and runs, look at the same ones:
 
   pip install lightly torchvision
-  python -m kd_jax.methods.ssl.lightly_peer FILE.npz byol --epochs 200
+  python -m kd_jax.methods.ssl.lightly_peer FILE.npz simclr byol --epochs 200
 
 FILE is what `--data.images` takes; images are 32x32, in colour.
 """
@@ -27,29 +29,31 @@ from kd_jax.datasets import sources
 from kd_jax.datasets.errors import DataError
 from kd_jax.errors import UsageError
 
-# lightly's CIFAR-10 benchmark: SGD, a cosine without warm-up, one rate for all.
-RATE, RATE_BATCH, MOMENTUM, DECAY = 0.06, 128, 0.9, 5e-4
+# lightly's CIFAR-10 benchmark: SGD, a cosine without warm-up, one rate for all;
+# VICReg, which it has not, is not finite after an epoch of that.
+RATES = {"simclr": 0.06, "byol": 0.06, "vicreg": 0.0025}
+RATE_BATCH, MOMENTUM, DECAY = 128, 0.9, 5e-4
 SLOW, NEIGHBOURS, TEMPERATURE = 0.99, 200, 0.1
-ARMS = ("simclr", "byol", "vicreg")
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-  """Trains one encoder, and prints what its neighbours say after each epoch.
+  """Trains encoders, and prints what their neighbours say after each epoch.
 
   Args:
     arguments: of the command line; the process's own if None.
 
   Returns:
-    "knn" by epoch, seconds of training, and the device's name. For arguments
-    or images that cannot be used, and without lightly and torchvision, it says
-    so and exits with 2.
+    "knn" by "METHOD SEED" and epoch, seconds of training, and the device's
+    name. For arguments or images that cannot be used, and without lightly and
+    torchvision, it says so and exits with 2.
   """
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("file", help="what --data.images takes")
-  parser.add_argument("arm", choices=ARMS)
+  parser.add_argument("arms", nargs="+", choices=list(RATES), metavar="METHOD")
   parser.add_argument("--epochs", type=int, default=200)
   parser.add_argument("--batch-size", type=int, default=512)
-  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--seed", type=int, default=0, help="the first run's")
+  parser.add_argument("--runs", type=int, default=1, help="of each method")
   parser.add_argument("--workers", type=int, default=8)
   parser.add_argument(
     "--warmup", type=float, default=0.0, help="epochs; vicreg needs some"
@@ -87,7 +91,7 @@ def load(args: argparse.Namespace) -> dict[str, np.ndarray]:
     DataError: for data that cannot be used.
     UsageError: for numbers out of range, or images of another size.
   """
-  for name in ("epochs", "batch_size", "every"):
+  for name in ("epochs", "batch_size", "every", "runs"):
     if getattr(args, name) < 1:
       raise UsageError(f"{name} is {getattr(args, name)}, expected 1 or more")
   if min(args.workers, args.warmup) < 0:
@@ -135,7 +139,6 @@ def train(args: argparse.Namespace, data: dict[str, Any]) -> dict[str, Any]:
       return self.transform(Image.fromarray(self.images[i]))
 
   device = "cuda" if torch.cuda.is_available() else "cpu"
-  torch.manual_seed(args.seed)
   torch.backends.cuda.matmul.allow_tf32 = True
   torch.backends.cudnn.allow_tf32 = True
   torch.backends.cudnn.benchmark = True
@@ -148,47 +151,55 @@ def train(args: argparse.Namespace, data: dict[str, Any]) -> dict[str, Any]:
     num_workers=args.workers,
     persistent_workers=args.workers > 0,
     pin_memory=device == "cuda",
-  )
-  module = make_module(args.arm).to(device, memory_format=torch.channels_last)
-  rate = RATE * args.batch_size / RATE_BATCH
-  optimizer = torch.optim.SGD(
-    [p for p in module.parameters() if p.requires_grad],
-    rate,
-    momentum=MOMENTUM,
-    weight_decay=DECAY,
+    generator=torch.Generator().manual_seed(args.seed),
   )
   warm = args.warmup * len(loader)
-  knn: dict[int, float] = {}
+  learners = {}
+  for arm in dict.fromkeys(args.arms):
+    for seed in range(args.seed, args.seed + args.runs):
+      torch.manual_seed(seed)
+      module = make_module(arm).to(device, memory_format=torch.channels_last)
+      free = [p for p in module.parameters() if p.requires_grad]
+      rate = RATES[arm] * args.batch_size / RATE_BATCH
+      sgd = torch.optim.SGD(free, rate, momentum=MOMENTUM, weight_decay=DECAY)
+      learners[f"{arm} {seed}"] = module, sgd, rate
+  knn: dict[str, dict[int, float]] = {name: {} for name in learners}
   seconds, step = 0.0, 0
   for epoch in range(1, args.epochs + 1):
     begin = time.perf_counter()
-    module.train()
     # lightly's cosine moves once an epoch.
-    here = 0.5 * rate * (1 + math.cos(math.pi * (epoch - 1) / args.epochs))
+    part = 0.5 * (1 + math.cos(math.pi * (epoch - 1) / args.epochs))
+    losses = {}
     for pair in loader:
       step += 1
-      (group,) = optimizer.param_groups
-      group["lr"] = here * min(1.0, step / warm) if warm else here
       pair = [
         x.to(device, non_blocking=True, memory_format=torch.channels_last)
         for x in pair
       ]
-      with torch.autocast(device, torch.bfloat16):
-        loss = module(*pair)
-      optimizer.zero_grad(set_to_none=True)
-      loss.backward()
-      optimizer.step()
-    value = float(loss.detach())  # Waits for the device.
-    if not math.isfinite(value):
-      raise UsageError(f"the loss of epoch {epoch} is {value}: --warmup helps")
+      for name, (module, sgd, rate) in learners.items():
+        module.train()
+        (group,) = sgd.param_groups
+        group["lr"] = rate * part * (min(1.0, step / warm) if warm else 1.0)
+        with torch.autocast(device, torch.bfloat16):
+          loss = module(*pair)
+        sgd.zero_grad(set_to_none=True)
+        loss.backward()
+        sgd.step()
+        losses[name] = loss.detach()
+    values = {name: float(x) for name, x in losses.items()}  # Waits for it.
     seconds += time.perf_counter() - begin
-    if epoch % args.every == 0 or epoch == args.epochs:
-      knn[epoch] = neighbours(module.backbone, data, device)
-    print(
-      f"epoch {epoch}: loss {value:.4f}, knn {knn.get(epoch)}, "
-      f"{seconds / epoch:.1f} s an epoch",
-      flush=True,
-    )
+    for name, value in values.items():
+      if not math.isfinite(value):
+        raise UsageError(
+          f"the loss of {name} is {value} in epoch {epoch}: --warmup helps"
+        )
+      if epoch % args.every == 0 or epoch == args.epochs:
+        knn[name][epoch] = neighbours(learners[name][0].backbone, data, device)
+      print(
+        f"epoch {epoch}, {name}: loss {value:.4f}, "
+        f"knn {knn[name].get(epoch)}, {seconds / epoch:.1f} s an epoch",
+        flush=True,
+      )
   kind = torch.cuda.get_device_name() if device == "cuda" else "cpu"
   return {"knn": knn, "seconds": seconds, "device": kind}
 
@@ -226,12 +237,12 @@ def neighbours(backbone: Any, data: dict[str, Any], device: str) -> float:
 
   bank = encode(data["train_image"]).t().contiguous()
   labels = torch.from_numpy(data["train_label"].astype(np.int64)).to(device)
-  classes = int(labels.max()) + 1
+  classes, k = int(labels.max()) + 1, min(NEIGHBOURS, len(labels))
   right = 0
   queries = encode(data["test_image"])
   wanted = torch.from_numpy(data["test_label"].astype(np.int64)).to(device)
   for h, y in zip(queries.split(500), wanted.split(500), strict=True):
-    first = knn_predict(h, bank, labels, classes, NEIGHBOURS, TEMPERATURE)[:, 0]
+    first = knn_predict(h, bank, labels, classes, k, TEMPERATURE)[:, 0]
     right += int((first == y).sum())
   return right / len(wanted)
 

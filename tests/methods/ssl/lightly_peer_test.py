@@ -26,6 +26,7 @@ def images(path, side=32, channels=3, count=8):
     (["FILE", "byol", "--batch-size", "9"], "batch_size is 9; there are 8"),
     (["FILE", "byol", "--epochs", "0"], "epochs is 0"),
     (["FILE", "byol", "--every", "0"], "every is 0"),
+    (["FILE", "byol", "simclr", "--runs", "0"], "runs is 0"),
     (["FILE", "byol", "--workers", "-1"], "workers and warmup"),
   ],
 )
@@ -46,7 +47,7 @@ def test_without_lightly(tmp_path, capsys, monkeypatch):
   assert "pip install lightly torchvision" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arm", lightly_peer.ARMS)
+@pytest.mark.parametrize("arm", lightly_peer.RATES)
 def test_its_losses_have_gradients(arm):
   pytest.importorskip("lightly")
   torch = pytest.importorskip("torch")
