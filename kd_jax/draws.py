@@ -15,6 +15,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt
 
+# What a seed stands for. It goes up when the same seed comes to draw other
+# batches, masks or views: a run that was begun before cannot go on to its bits.
+VERSION = 2
+
 
 def stream_key(
   seed: UInt[Array, ""], stream: int, step: Int[Array, ""]

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from kd_jax import draws
 from kd_jax.errors import UsageError
 from kd_jax.experiment import Config, Method
 
@@ -131,6 +132,7 @@ def describe(
   described = {
     "method": method.name,
     "preset": preset,
+    "draws": draws.VERSION,
     "config": dataclasses.asdict(config),
     "data": given,
     "files": dict(files),
@@ -195,6 +197,8 @@ def _told(name: str, names: set[str]) -> bool:
 
 
 def _difference(name: str, there: Any, here: Any) -> str:
+  if name == "draws":
+    return "it was begun by a version of kd_jax whose seeds draw other batches"
   if name.startswith("files."):
     what = "is gone" if here is None else "holds something else now"
     return f"{name.removeprefix('files.')}: what the path names {what}"

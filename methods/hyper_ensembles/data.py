@@ -129,7 +129,10 @@ def files(config: Config) -> dict[str, str]:
   Returns:
     Their paths by field. Data sets that go by a name are not the user's.
   """
-  given = {"name": config.data.name, "foreign": config.data.foreign}
+  given = {
+    field: getattr(config.data, field)
+    for field in ("name", "foreign", "corrupted")
+  }
   return {
     f"data.{field}": spec
     for field, spec in given.items()

@@ -9,7 +9,7 @@ import pytest
 import toy_tabular
 
 import kd_jax
-from kd_jax import experiment
+from kd_jax import draws, experiment
 from kd_jax.errors import Interrupted, UsageError
 from kd_jax.training import unchanged
 
@@ -58,6 +58,15 @@ def test_a_run_with_nothing_saved_may_begin_anew(tmp_path):
     train(tmp_path, world, observer=at_once)
   other = {**world, "rewards": 2 * world["rewards"]}
   assert train(tmp_path, other).metrics
+
+
+def test_a_run_goes_on_by_the_draws_that_began_it(tmp_path, monkeypatch):
+  world = toy_tabular.world()
+  with pytest.raises(Interrupted):
+    train(tmp_path, world, observer=stop)
+  monkeypatch.setattr(draws, "VERSION", draws.VERSION + 1)
+  with pytest.raises(UsageError, match="whose seeds draw other batches"):
+    train(tmp_path, world)
 
 
 def phase(data, **measures):

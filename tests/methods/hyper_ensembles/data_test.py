@@ -52,6 +52,16 @@ def test_corrupted_images_follow_the_test(tmp_path):
   assert tables.kinds == data.CORRUPTIONS
 
 
+def test_every_file_of_a_run_is_known(tmp_path):
+  paths = {}
+  for field in ("name", "foreign", "corrupted"):
+    paths[field] = str(tmp_path / f"{field}.npz")
+    np.savez(paths[field], train_image=images(3))
+  found = data.files(Config(data=DataConfig(**paths)))
+  assert found == {f"data.{field}": path for field, path in paths.items()}
+  assert data.files(Config(data=DataConfig(corrupted="cifar10_c"))) == {}
+
+
 @pytest.mark.parametrize("labels", [LABELS[:9], LABELS[1:13]])
 def test_others_are_refused(tmp_path, labels):
   words = f"c.npz has {len(labels)} images with other labels than the 12 test"
