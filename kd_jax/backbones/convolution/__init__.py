@@ -21,6 +21,9 @@ from jaxtyping import Array, Float
 
 from kd_jax.backbones.convolution.plan import Geometry, choose
 
+# Up to so many members under vmap are written out one after the other.
+WRITTEN_OUT = 8
+
 
 def convolve(
   x: Float[Array, "b *space c"],
@@ -145,7 +148,10 @@ def _operator(
         pairs = zip(arrays, batched, strict=True)
         return run(*(v[i] if is_ else v for v, is_ in pairs))
 
-      return jax.lax.map(member, jnp.arange(size))
+      if size > WRITTEN_OUT:
+        return jax.lax.map(member, jnp.arange(size))
+      found = [member(i) for i in range(size)]
+      return jax.tree.map(lambda *v: jnp.stack(v), *found)
 
     all_at_once = jax.vmap(native, tuple(0 if is_ else None for is_ in batched))
     found = jax.lax.platform_dependent(
