@@ -87,9 +87,14 @@ def test_is_the_compilers(shape):
 
 
 @pytest.mark.parametrize("mapped", [(0, 0), (0, None), (None, 0)])
-@pytest.mark.parametrize("shape", [SHAPES[1], SHAPES[4], SHAPES[10]], ids=str)
-def test_members(shape, mapped):
-  """Under vmap, over images, kernels or both."""
+@pytest.mark.parametrize(
+  ("shape", "few"),
+  [(SHAPES[1], 3), (SHAPES[4], 3), (SHAPES[4], 2), (SHAPES[10], 3)],
+  ids=str,
+)
+def test_members(monkeypatch, shape, few, mapped):
+  """Under vmap, over images, kernels or both; few are written out."""
+  monkeypatch.setattr(convolution, "WRITTEN_OUT", few)
   x, kernel = arrays(*shape, members=(3,))
   x = x[0] if mapped[0] is None else x
   kernel = kernel[0] if mapped[1] is None else kernel
@@ -99,6 +104,8 @@ def test_members(shape, mapped):
     pairs = zip((x, kernel), mapped, strict=True)
     one = run(*(v if m is None else v[member] for v, m in pairs), native=True)
     close(jax.tree.map(lambda v, m=member: v[m], got), one)
+  text = jax.jit(jax.vmap(run, mapped)).lower(x, kernel).as_text()
+  assert ("stablehlo.while" in text) == (few < 3)
 
 
 def test_members_of_members():

@@ -98,12 +98,14 @@ def trained(model):
   )
 
 
-def test_resnet_is_the_plain_network():
+@pytest.mark.parametrize("linear", [False, True])
+def test_resnet_is_the_plain_network(linear):
   x = jax.random.normal(jax.random.key(1), (3, 8, 8, 3))
-  model = create("resnet_tiny", 5)
+  model = create("resnet_tiny", 5, linear_stem=linear)
   variables, p = initial(model, x)
   out, _ = trained(model)(variables, x)
-  y = relu(norm(conv(np.asarray(x), p["conv_init"]["kernel"], 1)))
+  y = norm(conv(np.asarray(x), p["conv_init"]["kernel"], 1))
+  y = y if linear else relu(y)
   for name, stride in (("stage_0_block_0", 1), ("stage_1_block_0", 2)):
     b = {k: v["kernel"] for k, v in p[name].items() if k.startswith("conv")}
     z = relu(norm(conv(y, b["conv_0"], stride)))

@@ -25,6 +25,9 @@ def test_rates_are_for_a_batch():
   assert recipes.settings(double, "byol").learning_rate == 2.0
   # lightly does not scale SimSiam's.
   lightly = arms.PRESETS["cifar10"]
+  # Its encoder lost the stem's ReLU; solo-learn's has it.
+  assert lightly.net.name == "resnet18_linear_stem"
+  assert base.net.name == "resnet18"
   assert recipes.settings(lightly, "simsiam").learning_rate == 0.06
   assert recipes.settings(lightly, "simclr").learning_rate == 0.24
   # With SGD a factor of the loss counts: its BYOL has a quarter of the paper's
