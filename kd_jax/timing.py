@@ -20,8 +20,9 @@ from kd_jax import accel
 from kd_jax.experiment import Config, Phase
 from kd_jax.training.checkpoint import Shelf
 from kd_jax.training.clock import Clock
-from kd_jax.training.loop import PhaseLoop, Session
+from kd_jax.training.loop import PhaseLoop
 from kd_jax.training.progress import Reporter
+from kd_jax.training.session import Session
 from kd_jax.training.writers import NoWriter, Writer
 
 # Steps between two rows of metrics, as in the loop: a fused program takes so

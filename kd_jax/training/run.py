@@ -22,8 +22,10 @@ from kd_jax.experiment import Config, Phase, WholeRun
 from kd_jax.training import unchanged
 from kd_jax.training.checkpoint import Shelf
 from kd_jax.training.clock import Clock
-from kd_jax.training.loop import PhaseLoop, Session, evaluate
+from kd_jax.training.evaluating import evaluate
+from kd_jax.training.loop import PhaseLoop
 from kd_jax.training.progress import Reporter
+from kd_jax.training.session import Session
 from kd_jax.training.writers import open_writer
 
 PyTree = Any

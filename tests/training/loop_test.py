@@ -17,8 +17,9 @@ from kd_jax.experiment import Evaluation, Phase
 from kd_jax.metrics import Mean, mean
 from kd_jax.training import run as running
 from kd_jax.training.clock import Clock
-from kd_jax.training.loop import PhaseLoop, Session, Window
+from kd_jax.training.loop import PhaseLoop
 from kd_jax.training.progress import Reporter
+from kd_jax.training.session import Session, Window
 
 TABULAR, NET = toy_tabular.METHOD, toy_net.METHOD
 
