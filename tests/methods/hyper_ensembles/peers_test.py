@@ -20,7 +20,7 @@ WIDTHS, NETWORKS, BATCH = (64, 64, 64, 10), 2, 16
 
 @pytest.fixture(autouse=True)
 def drawn():
-  """Adam turns a gradient that is nearly 0 into a whole step: draws are fixed."""
+  """Adam makes a whole step of a gradient near 0: draws are fixed."""
   torch.manual_seed(0)
 
 
