@@ -177,6 +177,8 @@ def refuse_other(workdir: pathlib.Path, described: Mapping[str, Any]) -> None:
   there = read_json(path)
   before, now = flatten(there), flatten(dict(described))
   before.pop("preset", None), now.pop("preset", None)
+  if "draws" not in before or (workdir / "summary.json").exists():
+    before.pop("draws", None), now.pop("draws", None)  # Nothing to go on with.
   names = {n for n in {*before, *now} if before.get(n) != now.get(n)}
   differing = [
     _difference(name, before.get(name), now.get(name))

@@ -116,7 +116,7 @@ class ResNet(nn.Module):
     large: for images of 224x224: a stem of 7x7 in steps of 2 and a 3x3 maximum
       in steps of 2, rather than of 3x3.
     linear_stem: without the ReLU behind the stem's norm, as in lightly's
-      CIFAR-10 benchmark; what is learned without labels learns faster so.
+      CIFAR-10 benchmark.
     dtype: the dtype of the activations; parameters, batch statistics and logits
       are float32 whatever it is.
     axis_name: the axis that batch statistics are gathered over, or None.

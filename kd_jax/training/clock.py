@@ -10,7 +10,8 @@ class Clock:
 
   `compile` is the compiler, `train` the steps from their first dispatch until
   their results are there, `evaluate`, `epoch` and `save` what happens between.
-  Whoever enters one leaves only when the device is done.
+  Steps that run while a row is written count as `train` where they are waited
+  for; what the row hides of them is in no activity.
 
   Attributes:
     seconds: seconds by activity.

@@ -3,13 +3,14 @@
 The order at a step is fixed, so that a resumed run repeats an uninterrupted
 one to the bit: first what is due between steps (the epoch function), then the
 steps, then the row of metrics, the evaluation and the checkpoint that are due.
-Where nothing but a row is due, it is read and written while the next steps are
-under way: the device does not wait for the host.
+Where nothing but a row is due, and rows follow each other quickly, it is read
+and written while the next steps are under way: the device does not wait.
 """
 
 import contextlib
 import dataclasses
 import signal
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +24,8 @@ from kd_jax.training.evaluating import evaluate
 from kd_jax.training.session import Session, Window
 
 PyTree = Any
+# Stretches of more seconds are not overlapped: rows and signals would be late.
+LONG_S = 1.0
 
 
 @dataclasses.dataclass
@@ -32,10 +35,12 @@ class Stretch:
   Attributes:
     step: steps taken before it.
     outputs: (steps, sums of metrics, healthy steps) of each dispatch.
+    begun: when it was dispatched, by the process's clock.
   """
 
   step: int
   outputs: list[tuple[int, PyTree, Any]]
+  begun: float
 
   @property
   def end(self) -> int:
@@ -72,6 +77,7 @@ class PhaseLoop:
     self.counts: dict[int, jax.Array] = {}
     self.window = Window({k: list(v) for k, v in window.items()})
     self.under_way: Stretch | None = None
+    self.long = False
     self.data = accel.place(phase.data) if phase.data is not None else None
     self.feed = accel.prefetch(phase.stream(step)) if phase.stream else None
     self.tables = {
@@ -96,7 +102,7 @@ class PhaseLoop:
         state, dispatched = self._steps(state, step, ahead - step)
         self._settle()  # What came before, while these run.
         self.under_way = dispatched
-        if session.profile is not None or accel.several():
+        if self.long or session.profile is not None or accel.several():
           self._settle()
       step, stretch = ahead, stretch + 1
       self._after(state, step)
@@ -167,23 +173,24 @@ class PhaseLoop:
     data = (self.data, self.counts[n])
     fused = accel.scan_steps(phase.step, self.split, phase.parts)
     run = self._compiled("steps", fused, state, data)
+    begun = time.perf_counter()
     with session.clock.on("train"):
       state, outputs = run(state, data)
-    return state, Stretch(step, [(n, *outputs)])
+    return state, Stretch(step, [(n, *outputs)], begun)
 
   def _one_by_one(self, state, step, n):
     sharded = self.feed is not None
     data = next(self.feed) if sharded else self.data
     one = accel.one_step(self.phase.step)
     run = self._compiled("step", one, state, data, sharded=sharded)
-    outputs = []
+    outputs, begun = [], time.perf_counter()
     with self.session.clock.on("train"):
       for i in range(n):
         state, out = run(state, data)
         outputs.append((1, *out))
         if sharded and i + 1 < n:
           data = next(self.feed)
-    return state, Stretch(step, outputs)
+    return state, Stretch(step, outputs, begun)
 
   def _settle(self) -> None:
     """Waits for the steps under way, adds up their metrics, writes the row."""
@@ -193,6 +200,7 @@ class PhaseLoop:
     session, phase = self.session, self.phase
     with session.clock.on("train"):
       outputs = jax.device_get(stretch.outputs)
+    self.long = time.perf_counter() - stretch.begun > LONG_S
     step, end = stretch.step, stretch.end
     for length, chunk, healthy in outputs:
       if healthy < length:

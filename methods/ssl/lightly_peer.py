@@ -43,9 +43,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     arguments: of the command line; the process's own if None.
 
   Returns:
-    "knn" by "METHOD SEED" and epoch, seconds of training, and the device's
-    name. For arguments or images that cannot be used, and without lightly and
-    torchvision, it says so and exits with 2.
+    "knn" by "METHOD SEED" and epoch (until its loss is not finite), seconds of
+    training, and the device's name. For arguments or images that cannot be
+    used, and without lightly and torchvision, it says so and exits with 2.
   """
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("file", help="what --data.images takes")
@@ -55,9 +55,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
   parser.add_argument("--seed", type=int, default=0, help="the first run's")
   parser.add_argument("--runs", type=int, default=1, help="of each method")
   parser.add_argument("--workers", type=int, default=8)
-  parser.add_argument(
-    "--warmup", type=float, default=0.0, help="epochs; vicreg needs some"
-  )
+  parser.add_argument("--warmup", type=float, default=0.0, help="epochs")
   parser.add_argument("--every", type=int, default=1, help="epochs to a kNN")
   parser.add_argument("--json", help="where the result goes too")
   args = parser.parse_args(arguments)
@@ -94,6 +92,8 @@ def load(args: argparse.Namespace) -> dict[str, np.ndarray]:
   for name in ("epochs", "batch_size", "every", "runs"):
     if getattr(args, name) < 1:
       raise UsageError(f"{name} is {getattr(args, name)}, expected 1 or more")
+  if args.json and not pathlib.Path(args.json).parent.is_dir():
+    raise UsageError(f"{args.json} cannot be written: there is no such folder")
   if min(args.workers, args.warmup) < 0:
     raise UsageError("workers and warmup are 0 or more")
   found = {}
@@ -119,9 +119,6 @@ def train(args: argparse.Namespace, data: dict[str, Any]) -> dict[str, Any]:
 
   Returns:
     See `main`.
-
-  Raises:
-    UsageError: if the loss is not finite.
   """
   import torch
   from lightly.transforms import SimCLRTransform
@@ -164,6 +161,7 @@ def train(args: argparse.Namespace, data: dict[str, Any]) -> dict[str, Any]:
       sgd = torch.optim.SGD(free, rate, momentum=MOMENTUM, weight_decay=DECAY)
       learners[f"{arm} {seed}"] = module, sgd, rate
   knn: dict[str, dict[int, float]] = {name: {} for name in learners}
+  torch.manual_seed(args.seed)  # Views without workers draw from it.
   seconds, step = 0.0, 0
   for epoch in range(1, args.epochs + 1):
     begin = time.perf_counter()
@@ -190,14 +188,14 @@ def train(args: argparse.Namespace, data: dict[str, Any]) -> dict[str, Any]:
     seconds += time.perf_counter() - begin
     for name, value in values.items():
       if not math.isfinite(value):
-        raise UsageError(
-          f"the loss of {name} is {value} in epoch {epoch}: --warmup helps"
-        )
+        print(f"epoch {epoch}, {name}: loss {value}, left here", flush=True)
+        del learners[name]
+        continue
       if epoch % args.every == 0 or epoch == args.epochs:
         knn[name][epoch] = neighbours(learners[name][0].backbone, data, device)
       print(
         f"epoch {epoch}, {name}: loss {value:.4f}, "
-        f"knn {knn[name].get(epoch)}, {seconds / epoch:.1f} s an epoch",
+        f"knn {knn[name].get(epoch)}, {seconds / epoch:.1f} s an epoch of all",
         flush=True,
       )
   kind = torch.cuda.get_device_name() if device == "cuda" else "cpu"
@@ -251,7 +249,7 @@ def make_module(arm: str) -> Any:
   """An encoder with its heads, whose forward pass gives the loss.
 
   Args:
-    arm: one of ARMS.
+    arm: one of RATES.
 
   Returns:
     The `torch.nn.Module`; its `backbone` is the encoder.

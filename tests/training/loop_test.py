@@ -15,6 +15,7 @@ from kd_jax import accel, metrics
 from kd_jax.errors import NonFiniteError, UsageError
 from kd_jax.experiment import Evaluation, Phase
 from kd_jax.metrics import Mean, mean
+from kd_jax.training import loop
 from kd_jax.training import run as running
 from kd_jax.training.clock import Clock
 from kd_jax.training.loop import PhaseLoop
@@ -42,6 +43,30 @@ def rows_of(run, *kinds):
     (r["kind"], r["arm"], r["phase"], r["step"])
     for r in run.rows()
     if r["kind"] in kinds
+  ]
+
+
+def test_long_stretches_do_not_wait_for_their_rows(tmp_path, monkeypatch):
+  monkeypatch.setattr(loop, "LONG_S", -1.0)
+  seen = []
+  kd_jax.train(
+    TABULAR,
+    "tiny",
+    workdir=tmp_path,
+    quiet=True,
+    arms=("decay",),
+    samples=90,
+    log_every=30,
+    save_every=0,
+    observer=lambda event, step: seen.append((event, step)),
+  )
+  # The first one's length is known when the second is dispatched.
+  assert seen[1:6] == [
+    ("step", 30),
+    ("row", 30),
+    ("row", 60),
+    ("step", 60),
+    ("row", 90),
   ]
 
 

@@ -69,6 +69,13 @@ def test_a_run_goes_on_by_the_draws_that_began_it(tmp_path, monkeypatch):
     train(tmp_path, world)
 
 
+def test_a_finished_run_is_read_whatever_its_draws(tmp_path, monkeypatch):
+  world = toy_tabular.world()
+  whole = train(tmp_path, world)
+  monkeypatch.setattr(draws, "VERSION", draws.VERSION + 1)
+  assert train(tmp_path, world).metrics == whole.metrics
+
+
 def phase(data, **measures):
   return experiment.Phase(
     "p",
