@@ -92,8 +92,10 @@ def load(args: argparse.Namespace) -> dict[str, np.ndarray]:
   for name in ("epochs", "batch_size", "every", "runs"):
     if getattr(args, name) < 1:
       raise UsageError(f"{name} is {getattr(args, name)}, expected 1 or more")
-  if args.json and not pathlib.Path(args.json).parent.is_dir():
-    raise UsageError(f"{args.json} cannot be written: there is no such folder")
+  if args.json:
+    path = pathlib.Path(args.json)
+    if path.is_dir() or not path.parent.is_dir():
+      raise UsageError(f"{path} cannot be written: it is no file in a folder")
   if min(args.workers, args.warmup) < 0:
     raise UsageError("workers and warmup are 0 or more")
   found = {}
@@ -164,6 +166,8 @@ def train(args: argparse.Namespace, data: dict[str, Any]) -> dict[str, Any]:
   torch.manual_seed(args.seed)  # Views without workers draw from it.
   seconds, step = 0.0, 0
   for epoch in range(1, args.epochs + 1):
+    if not learners:
+      break
     begin = time.perf_counter()
     # lightly's cosine moves once an epoch.
     part = 0.5 * (1 + math.cos(math.pi * (epoch - 1) / args.epochs))

@@ -27,7 +27,8 @@ def images(path, side=32, channels=3, count=8):
     (["FILE", "byol", "--epochs", "0"], "epochs is 0"),
     (["FILE", "byol", "--every", "0"], "every is 0"),
     (["FILE", "byol", "simclr", "--runs", "0"], "runs is 0"),
-    (["FILE", "byol", "--batch-size", "4", "--json", "no/r.json"], "no such"),
+    (["FILE", "byol", "--batch-size", "4", "--json", "no/r.json"], "no file"),
+    (["FILE", "byol", "--batch-size", "4", "--json", "."], "no file"),
     (["FILE", "byol", "--workers", "-1"], "workers and warmup"),
   ],
 )
