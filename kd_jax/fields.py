@@ -41,6 +41,8 @@ def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 ABOVE_0 = 1e-12  # The lower end of numbers that must be above 0.
 BELOW_1 = math.nextafter(1.0, 0.0)  # The upper end of those below 1.
 MOST = 2**31 - 1  # The upper end of counts, which are int32.
+# Of more names the nearest is told, if one is near.
+_FEW = 8
 
 
 def check(
@@ -62,9 +64,11 @@ def check(
   values = dict(walk(config))
   for name, known in choices.items():
     if values[name] not in known:
-      raise UsageError(
-        f"{name} is {values[name]!r}; it is one of {list(known)}"
-      )
+      names = list(known)
+      said = f"it is one of {names}"
+      if len(names) > _FEW:
+        said = nearest(str(values[name]), names)
+      raise UsageError(f"{name} is {values[name]!r}; {said}")
   for name, value in values.items():
     numbers = value if isinstance(value, tuple) else (value,)
     if any(isinstance(v, float) and not math.isfinite(v) for v in numbers):

@@ -151,3 +151,16 @@ def test_a_range_in_words(low, high, value, says):
   assert str(error.value).endswith(says)
   within = dataclasses.replace(Mine(), learning_rate=low)
   fields.check(within, {}, [("learning_rate", low, high)])
+
+
+@pytest.mark.parametrize(
+  ("known", "said"),
+  [
+    (["digits", "mnist"], r"is 'digit'; it is one of \['digits', 'mnist'\]"),
+    (["digits", *"abcdefgh"], "is 'digit'; did you mean 'digits'"),
+    ([*"abcdefghi"], "is 'digit'; there is: a, b"),
+  ],
+)
+def test_a_list_of_choices_is_told_where_it_is_short(known, said):
+  with pytest.raises(UsageError, match=f"data.web {said}"):
+    fields.check(Mine(data=Data("digit")), {"data.web": known}, [])

@@ -119,7 +119,10 @@ def _products(how, shape, window):
 
 
 def _operator(
-  ours: Callable[..., Any], native: Callable[..., Any], shared: bool = False
+  ours: Callable[..., Any],
+  native: Callable[..., Any],
+  shared: bool = False,
+  few: int | None = None,
 ) -> Callable[..., Any]:
   """A function of arrays, by platform, also under vmap.
 
@@ -127,6 +130,7 @@ def _operator(
     ours: for the CPU.
     native: the same by the compiler.
     shared: whether it is of (images, kernel), image by image.
+    few: up to so many members are written out; WRITTEN_OUT if None.
 
   Returns:
     The function.
@@ -144,13 +148,15 @@ def _operator(
       return y.reshape(size, -1, *y.shape[1:]), True
 
     def one_by_one(*arrays):
-      def member(i):
+      def member(i, run=run):
         pairs = zip(arrays, batched, strict=True)
         return run(*(v[i] if is_ else v for v, is_ in pairs))
 
-      if size > WRITTEN_OUT:
+      if size > (WRITTEN_OUT if few is None else few):
         return jax.lax.map(member, jnp.arange(size))
-      found = [member(i) for i in range(size)]
+      # Members of these go through a loop: eight by eight are no 64.
+      looped = _operator(ours, native, shared, few=0)
+      found = [member(i, looped) for i in range(size)]
       return jax.tree.map(lambda *v: jnp.stack(v), *found)
 
     all_at_once = jax.vmap(native, tuple(0 if is_ else None for is_ in batched))
