@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd_jax import fields
+from kd_jax import fields, optim
 from kd_jax.backbones import pretrained
 from kd_jax.methods.ssl import arms, learners, lightly_peer, recipes, state
 from kd_jax.methods.ssl import steps as stepping
@@ -53,6 +53,23 @@ def test_without_lightly(tmp_path, capsys, monkeypatch):
   with pytest.raises(SystemExit, match="2"):
     lightly_peer.main([images(tmp_path / "a.npz"), "byol", "--batch-size", "4"])
   assert "pip install lightly torchvision" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("epochs", [4, 18])
+def test_the_rate(epochs):
+  """Ours by the step; once an epoch it is higher, on average by 1/(2 e)."""
+  ours = optim.warmup_cosine(1.0, 10 * epochs)
+  at = [
+    [
+      lightly_peer.cosine(step, 10, epochs, smooth=smooth)
+      for step in range(10 * epochs)
+    ]
+    for smooth in (True, False)
+  ]
+  expected = [float(ours(step)) for step in range(10 * epochs)]
+  np.testing.assert_allclose(at[0], expected, atol=1e-6)
+  assert at[1] == [at[0][10 * (step // 10)] for step in range(10 * epochs)]
+  np.testing.assert_allclose(np.mean(at[1]), 0.5 + 0.5 / epochs)
 
 
 @pytest.mark.parametrize("arm", lightly_peer.RATES)
