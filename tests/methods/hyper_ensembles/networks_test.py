@@ -1,11 +1,13 @@
 """Networks: the paper's parameter counts, and what each part does."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from kd_jax import draws
+from kd_jax.methods.hyper_ensembles import networks
 from kd_jax.methods.hyper_ensembles.networks import (
   Given,
   Kit,
@@ -157,6 +159,30 @@ def test_pooling_shares_the_gradient_among_the_largest():
   grad = jax.grad(lambda x: 6 * max_pool(x).sum())(x)
   expect = [[2, 0, 0], [2, 2, 0]]  # The odd column is left out.
   np.testing.assert_allclose(grad[0, 0, :, :, 0], expect)
+
+
+def test_gradients_go_through_pooling_in_a_compiled_network(monkeypatch):
+  """A compiler may work activations out twice, a last place apart."""
+  net = LeNet(4, Kit("hyper", 2), (2, 3, 4), 5)
+  given = Given(z=jax.random.normal(jax.random.key(2), (2, 16, 6)))
+  x = jax.random.normal(jax.random.key(1), (1, 16, 8, 8, 1))
+  params = initial(net, x)["params"]
+
+  def gradients():
+    def energy(params, z):
+      y = net.apply({"params": params}, x, Given(z=z), train=False)
+      return jnp.square(y).sum()
+
+    return jax.jit(jax.grad(energy, (0, 1)))(params, given.z)
+
+  got = gradients()
+  monkeypatch.setattr(
+    networks,
+    "max_pool",
+    jax.vmap(lambda x: nn.max_pool(x, (2, 2), (2, 2))),
+  )
+  for a, b in zip(*map(jax.tree.leaves, (got, gradients())), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_dropout_has_each_ones_rate_and_keeps_the_mean():
