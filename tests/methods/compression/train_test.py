@@ -219,7 +219,7 @@ def test_what_a_network_has_nothing_for_is_refused_before_training(
   ("values", "words"),
   [
     ({"pipeline": "bwn | share:3"}, "cannot come after"),
-    ({"model": "lenet6"}, "it is one of"),
+    ({"model": "lenet6"}, "did you mean 'lenet5'"),
     ({"widths": (3,), "model": "vgg16_224"}, "has its own"),
     ({"tune_rate": 0.0}, "above 0"),
     ({"distil.weight": 1.5}, "0.0 to 1.0"),
