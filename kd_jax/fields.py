@@ -67,7 +67,7 @@ def check(
       names = list(known)
       said = f"it is one of {names}"
       if len(names) > _FEW:
-        said = nearest(str(values[name]), names)
+        said = nearest(str(values[name]), [str(known) for known in names])
       raise UsageError(f"{name} is {values[name]!r}; {said}")
   for name, value in values.items():
     numbers = value if isinstance(value, tuple) else (value,)

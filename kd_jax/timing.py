@@ -185,8 +185,8 @@ def host_share(
     bare: its program.
     mode: how steps are lifted.
     step: seconds of one.
-    seconds: a third of them is timed at a time; the whole takes about six times
-      as many.
+    seconds: a third of them is timed at a time; the whole takes four to
+      eight times as many.
 
   Returns:
     The share.
