@@ -152,11 +152,12 @@ def _operator(
         pairs = zip(arrays, batched, strict=True)
         return run(*(v[i] if is_ else v for v, is_ in pairs))
 
-      if size > (WRITTEN_OUT if few is None else few):
+      most = WRITTEN_OUT if few is None else few
+      if size > most:
         return jax.lax.map(member, jnp.arange(size))
-      # Members of these go through a loop: eight by eight are no 64.
-      looped = _operator(ours, native, shared, few=0)
-      found = [member(i, looped) for i in range(size)]
+      # Of all levels together no more are written out: eight by eight loop.
+      inner = _operator(ours, native, shared, most // max(size, 1))
+      found = [member(i, inner) for i in range(size)]
       return jax.tree.map(lambda *v: jnp.stack(v), *found)
 
     all_at_once = jax.vmap(native, tuple(0 if is_ else None for is_ in batched))
