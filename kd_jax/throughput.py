@@ -53,10 +53,12 @@ def benchmark(
     A row per case and installed peer; one for a case without.
 
   Raises:
-    UsageError: for an unknown method.
+    UsageError: for an unknown method, or a trace that has no folder.
   """
   accel.start()
   rows = []
+  if profile is not None and pathlib.Path(profile).is_file():
+    raise UsageError(f"{profile} is a file; a trace needs a folder")
   for name, case in cases(methods):
     if case.accelerator and jax.default_backend() == "cpu":
       say(f"{name}: {case.name} is left to accelerators")

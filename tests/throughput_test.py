@@ -213,6 +213,12 @@ def test_samples_are_seconds_per_step(monkeypatch, fused):
   assert int(bare.state.step) == before + timing.STRETCH + 7
 
 
+def test_a_trace_needs_a_folder(tmp_path):
+  (tmp_path / "file").touch()
+  with pytest.raises(UsageError, match="file is a file; a trace needs"):
+    throughput.benchmark(["robust_mdp"], profile=tmp_path / "file")
+
+
 def test_unknown_method():
   with pytest.raises(UsageError, match="no method 'toy_x'"):
     throughput.benchmark(["toy_x"])

@@ -99,6 +99,8 @@ def load(args: argparse.Namespace) -> dict[str, np.ndarray]:
     path = pathlib.Path(args.json)
     if path.is_dir() or not path.parent.is_dir():
       raise UsageError(f"{path} cannot be written: it is no file in a folder")
+  if not math.isfinite(args.warmup):
+    raise UsageError(f"warmup is {args.warmup}, expected a number of epochs")
   if min(args.workers, args.warmup) < 0:
     raise UsageError("workers and warmup are 0 or more")
   found = {}
