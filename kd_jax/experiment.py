@@ -146,6 +146,9 @@ class Phase:
     parts: how many parts of what `split` divides a CPU takes side by side (see
       `accel.scan_steps`): members that know nothing of each other and whose
       operations are too small for all cores.
+    may_diverge: whether its state may stop being finite and the run go on (one
+      that counts what diverges). Otherwise a state that does ends the run,
+      whatever the metrics say.
   """
 
   name: str
@@ -164,6 +167,7 @@ class Phase:
   batch_size: int = 1
   split: Callable[[PyTree], PyTree] | None = None
   parts: int = 1
+  may_diverge: bool = False
 
   @property
   def key(self) -> str:

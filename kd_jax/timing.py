@@ -20,7 +20,7 @@ from kd_jax import accel
 from kd_jax.experiment import Config, Phase
 from kd_jax.training.checkpoint import Shelf
 from kd_jax.training.clock import Clock
-from kd_jax.training.loop import PhaseLoop
+from kd_jax.training.loop import PhaseLoop, dispatch
 from kd_jax.training.progress import Reporter
 from kd_jax.training.session import Session
 from kd_jax.training.writers import NoWriter, Writer
@@ -72,9 +72,7 @@ class Program:
     if fixed:
       step = _whole(step)
     lifted = accel.data_parallel(
-      accel.scan_steps(step, split, phase.parts)
-      if phase.fused
-      else accel.one_step(step),
+      dispatch(dataclasses.replace(phase, step=step), split),
       mode=mode,
       devices=devices,
       data="replicated",

@@ -68,3 +68,41 @@ def test_other_devices_take_them_at_once(monkeypatch):
     members(4), (jnp.float32(1), jnp.int32(1))
   )
   assert "tensor<2xf32>" not in text.as_text()
+
+
+def losing(state, data, *, axis_name=None):
+  """Its metric does not depend on what becomes infinite."""
+  return (
+    {**state, "w": state["w"] * data, "count": state["count"] + 1},
+    {"loss": accel.sum(metrics.mean(jnp.zeros(2)), axis_name)},
+  )
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("devices", [1, 4])
+def test_what_a_dispatch_lost_is_named(fused, devices):
+  """A member of one device; neither counters nor what was infinite before."""
+  state = {**members(8), "best": jnp.float32(jnp.inf), "key": jax.random.key(0)}
+  split = {"w": True, "count": False, "best": False, "key": False}
+  taken = accel.scan_steps(losing, split) if fused else accel.one_step(losing)
+  devices = jax.devices()[:devices]
+  run = accel.data_parallel(
+    accel.guarded(taken, split),
+    devices=devices,
+    data="replicated",
+    split=split,
+  )
+
+  def lost(last):
+    held = {**state, "w": state["w"].at[5].set(last)}
+    data = jnp.float32(2.0)
+    held = accel.place(held, devices, split=split)
+    held, (_, healthy, lost) = run(held, (data, 1) if fused else data)
+    assert int(healthy) == 1
+    assert int(held["count"]) == 1
+    names = sorted(state)  # The order of the leaves of a dict.
+    return [n for n, x in zip(names, lost, strict=True) if x]
+
+  assert lost(1.0) == []
+  assert lost(3e38) == ["w"]
+  assert lost(jnp.nan) == []

@@ -17,6 +17,7 @@ from kd_jax.accel.collectives import axis_size as axis_size
 from kd_jax.accel.collectives import mean as mean
 from kd_jax.accel.collectives import sum as sum
 from kd_jax.accel.compiling import compiled as compiled
+from kd_jax.accel.fusing import guarded as guarded
 from kd_jax.accel.fusing import one_step as one_step
 from kd_jax.accel.fusing import scan_steps as scan_steps
 from kd_jax.accel.hosts import by_itself as by_itself

@@ -34,18 +34,37 @@ class Stretch:
 
   Attributes:
     step: steps taken before it.
-    outputs: (steps, sums of metrics, healthy steps) of each dispatch.
+    outputs: (steps, sums of metrics, healthy steps) of each dispatch, and which
+      arrays of the state it lost (see `accel.guarded`).
     begun: when it was dispatched, by the process's clock.
   """
 
   step: int
-  outputs: list[tuple[int, PyTree, Any]]
+  outputs: list[tuple[Any, ...]]
   begun: float
 
   @property
   def end(self) -> int:
     """Steps taken after it."""
     return self.step + sum(steps for steps, *_ in self.outputs)
+
+
+def dispatch(phase: Phase, split: PyTree) -> Callable[..., Any]:
+  """What one call of a phase's compiled program does: steps, and the guard.
+
+  Args:
+    phase: the phase.
+    split: `phase.split` of its state, or None.
+
+  Returns:
+    `accel.scan_steps` of its step, or `accel.one_step` where its steps are not
+    fused; guarded unless its state may diverge.
+  """
+  if phase.fused:
+    taken = accel.scan_steps(phase.step, split, phase.parts)
+  else:
+    taken = accel.one_step(phase.step)
+  return taken if phase.may_diverge else accel.guarded(taken, split)
 
 
 class PhaseLoop:
@@ -69,7 +88,8 @@ class PhaseLoop:
       The state after the last step.
 
     Raises:
-      NonFiniteError: names the step whose metrics were not finite.
+      NonFiniteError: names the step whose metrics were not finite, or the
+        steps among which an array of the state became so.
       Interrupted: after a checkpoint, when a signal came.
     """
     session, phase = self.session, self.phase
@@ -89,6 +109,10 @@ class PhaseLoop:
       same = phase.epoch.data is phase.data  # One copy on the devices.
       self.epoch_data = self.data if same else accel.place(phase.epoch.data)
     self.split = phase.split(state) if phase.split else None
+    self.names = [
+      jax.tree_util.keystr(path, simple=True, separator="/")
+      for path, _ in jax.tree_util.tree_leaves_with_path(state)
+    ]
     state = accel.place(state, split=self.split)
     session.reporter.begin(self.title, phase.steps, step)
     session.observer("phase", step)
@@ -171,8 +195,7 @@ class PhaseLoop:
     if n not in self.counts:  # Placing it takes as long as a small step.
       self.counts[n] = accel.place(np.int32(n))
     data = (self.data, self.counts[n])
-    fused = accel.scan_steps(phase.step, self.split, phase.parts)
-    run = self._compiled("steps", fused, state, data)
+    run = self._compiled("steps", dispatch(phase, self.split), state, data)
     begun = time.perf_counter()
     with session.clock.on("train"):
       state, outputs = run(state, data)
@@ -181,7 +204,8 @@ class PhaseLoop:
   def _one_by_one(self, state, step, n):
     sharded = self.feed is not None
     data = next(self.feed) if sharded else self.data
-    one = accel.one_step(self.phase.step)
+    phase = dataclasses.replace(self.phase, fused=False)
+    one = dispatch(phase, self.split)
     run = self._compiled("step", one, state, data, sharded=sharded)
     outputs, begun = [], time.perf_counter()
     with self.session.clock.on("train"):
@@ -202,14 +226,13 @@ class PhaseLoop:
       outputs = jax.device_get(stretch.outputs)
     self.long = time.perf_counter() - stretch.begun > LONG_S
     step, end = stretch.step, stretch.end
-    for length, chunk, healthy in outputs:
+    for length, chunk, healthy, *lost in outputs:
       if healthy < length:
-        raise NonFiniteError(
-          f"{self.title}: a loss, gradient or metric became NaN or infinite at "
-          f"step {step + int(healthy) + 1}. Checkpoints before it are kept; a "
-          "smaller learning rate is the usual cure"
-        )
+        self._give_up("a loss, gradient or metric", step + int(healthy) + 1)
       step += length
+      if lost and lost[0].any():
+        name = self.names[int(lost[0].argmax())]
+        self._give_up(f"{name}, though no loss or metric did,", step, length)
       self.window.add(chunk)
     session.clock.steps += end - stretch.step
     session.clock.examples += (end - stretch.step) * phase.batch_size
@@ -218,6 +241,16 @@ class PhaseLoop:
       values = self.window.means()
       session.writer.write("train", phase.arm, phase.name, end, values)
       session.observer("row", end)
+
+  def _give_up(self, what: str, step: int, among: int = 1) -> None:
+    """Says what was lost at a step, or in one of several up to it."""
+    when = (
+      f"step {step}" if among == 1 else f"steps {step - among + 1} to {step}"
+    )
+    raise NonFiniteError(
+      f"{self.title}: {what} became NaN or infinite at {when}. Checkpoints "
+      "before it are kept; a smaller learning rate is the usual cure"
+    )
 
   def _news(self) -> dict[str, float]:
     loss = self.window.totals.get("loss")

@@ -121,6 +121,7 @@ def learner_phase(
     epoch=experiment.Epoch(states.make_record(every), every, None),
     batch_size=config.seeds * drawn,
     split=states.split,
+    may_diverge=True,  # "final_finite" is a claim.
   )
 
 

@@ -229,6 +229,46 @@ def test_a_non_finite_step_is_named(tmp_path, fuse):
   assert events[0] == ("phase", 120)
 
 
+@pytest.mark.parametrize("fuse", [True, False])
+def test_a_state_that_is_lost_ends_the_run(tmp_path, fuse):
+  """Doubled each step from 1, a parameter is infinite after 128 of them."""
+
+  def phases(config, data, say):
+    def step(state, data, *, axis_name=None):
+      params = {"kernel": state["params"]["kernel"] * 2}
+      state = {"params": params, "step": state["step"] + 1}
+      return state, {"loss": mean(jnp.zeros(3))}
+
+    def begin(products, seed):
+      return {"params": {"kernel": jnp.ones(2)}, "step": jnp.int32(0)}
+
+    rest = {"fused": fuse, "may_diverge": config.explode_at == 0}
+    return [Phase("grow", begin, step, config.samples, arm="decay", **rest)]
+
+  method = dataclasses.replace(
+    TABULAR, phases=phases, plots=None, apply=None, answers={}
+  )
+  how = {"quiet": True, "samples": 200, "log_every": 50, "save_every": 75}
+  with pytest.raises(NonFiniteError) as error:
+    kd_jax.train(method, "tiny", workdir=tmp_path / "a", **how)
+  when = "steps 101 to 150" if fuse else "step 128"
+  assert "params/kernel, though no loss or metric did" in str(error.value)
+  assert f"became NaN or infinite at {when}." in str(error.value)
+  events = []
+  with pytest.raises(NonFiniteError):
+    kd_jax.train(
+      method,
+      "tiny",
+      workdir=tmp_path / "a",
+      observer=lambda *event: events.append(event),
+      **how,
+    )
+  assert events[0] == ("phase", 75)  # What was saved is finite.
+  how |= {"workdir": tmp_path / "b", "explode_at": 0}
+  run = kd_jax.train(method, "tiny", **how)
+  assert np.isinf(run.products["decay.grow"]["params"]["kernel"]).all()
+
+
 def test_streams_epochs_and_fusing_give_the_same_run(tmp_path, programs):
   how = {"quiet": True, "programs": programs, "steps": 13}
   plain = kd_jax.train(NET, workdir=tmp_path / "plain", **how)
