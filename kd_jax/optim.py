@@ -54,9 +54,15 @@ def lars(
 
   Source: You, Gitman and Ginsburg 2017, arXiv 1708.03888.
   """
+
+  def adapt(g, p, rate):
+    del rate
+    up, down = _norm(p), _norm(g)
+    return g * _ratio(trust * up, down, up, down)
+
   return optax.chain(
     optax.add_decayed_weights(weight_decay, mask=is_matrix),
-    _adapted(lambda p, g, rate: _ratio(trust * p, g, p, g), 0.0),
+    _adapted(adapt),
     optax.trace(momentum),
     optax.scale_by_learning_rate(learning_rate),
   )
@@ -72,8 +78,9 @@ def lars_clipped(
   """LARS as solo-learn has it for CIFAR: another trust, never a longer step.
 
   g = (g + decay p) min(trust |p| / ((|g| + decay |p|) rate), 1): with `trust`
-  .02 it is plain SGD wherever |p| is large beside |g|. Learning rates for it
-  and for `lars` have nothing to do with each other.
+  .02 it is plain SGD wherever |p| is large beside |g|. Where |p| or |g| is 0
+  nothing decays, either. Learning rates for it and for `lars` have nothing to
+  do with each other.
 
   Args:
     learning_rate: a number or a schedule.
@@ -85,12 +92,14 @@ def lars_clipped(
     The transformation.
   """
 
-  def ratio(p, g, rate):
-    down = (g + weight_decay * p) * rate
-    return jnp.minimum(_ratio(trust * p, down, p, g), 1.0)
+  def adapt(g, p, rate):
+    up, down = _norm(p), _norm(g)
+    most = _ratio(trust * up, (down + weight_decay * up) * rate, up, down)
+    decay = jnp.where((up > 0) & (down > 0), weight_decay, 0.0)
+    return (g + decay * p) * jnp.minimum(most, 1.0)
 
   return optax.chain(
-    _adapted(ratio, weight_decay, learning_rate),
+    _adapted(adapt, learning_rate),
     optax.trace(momentum),
     optax.scale_by_learning_rate(learning_rate),
   )
@@ -114,8 +123,12 @@ def _ratio(up, down, *norms):
   return jnp.where(fine, up / jnp.where(fine, down, 1.0), 1.0)
 
 
-def _adapted(ratio, decay, learning_rate=1.0):
-  """Multiplies each array of two axes or more by the ratio of its norms."""
+def _norm(x):
+  return jnp.sqrt((x * x).sum())
+
+
+def _adapted(adapt, learning_rate=1.0):
+  """Adapts each array of two axes or more: `(g, p, rate) -> g`."""
 
   def init(params):
     del params
@@ -125,13 +138,9 @@ def _adapted(ratio, decay, learning_rate=1.0):
     rate = learning_rate
     rate = rate(state.count) if callable(rate) else rate
 
-    def one(g, p):
-      if p.ndim <= 1:
-        return g
-      norms = jnp.sqrt((p * p).sum()), jnp.sqrt((g * g).sum())
-      return (g + decay * p) * ratio(*norms, rate)
-
-    updates = jax.tree.map(one, updates, params)
+    updates = jax.tree.map(
+      lambda g, p: adapt(g, p, rate) if p.ndim > 1 else g, updates, params
+    )
     return updates, Counted(state.count + 1, ())
 
   return optax.GradientTransformation(init, update)
@@ -159,7 +168,9 @@ def hold(
 ) -> optax.GradientTransformation:
   """Leaves parameters where they are for the first steps, decay and all.
 
-  Schedules inside go on; momentum does not gather.
+  Schedules inside go on; momentum does not gather. A count of steps inside goes
+  on, too: Adam's first free step is as long as its correction of that count
+  makes it, .5 to .8 of a fresh one's after twenty to sixty steps.
 
   Args:
     inner: what applies afterwards.

@@ -6,7 +6,7 @@ one of 128 without any of them. "r" is the representation's length. Words:
   bias        a bias
   bn          batch norm; "bn-" without scale and bias, "bn~" without bias
   relu, gelu  the activation
-  small       initial values N(0, .02) cut at two deviations, bias 0 (DINO)
+  small       initial values of deviation .02, bias 0 (DINO)
 """
 
 import functools
@@ -127,8 +127,8 @@ class Head(nn.Module):
 
   def _dense(self, i, width, words, fan_in):
     small = "small" in words
-    # flax cuts at two deviations and rescales; PyTorch does not.
-    kernel = nn.initializers.truncated_normal(0.02) if small else kernel_uniform
+    # The authors cut at 2, which is a hundred deviations.
+    kernel = nn.initializers.normal(0.02) if small else kernel_uniform
     bias = nn.initializers.zeros if small else bias_uniform(fan_in)
     return nn.Dense(
       width,

@@ -47,6 +47,7 @@ class View:
 
 _WEAK = (0.4, 0.4, 0.4, 0.1)
 _ODD = (0.4, 0.4, 0.2, 0.1)
+_CROPS = (0.6, 0.6, 0.6, 0.2)
 _DIGIT = View(area=(0.3, 1.0), jitter=(0.4, 0.4, 0.0, 0.0), grey=0.0)
 
 
@@ -70,12 +71,15 @@ VIEWS: dict[str, tuple[View, ...]] = {
   ),
   # SimCLR; solo-learn's "symmetric".
   "symmetric": _two(blur=0.5),
-  # MoCo v2, SimSiam.
+  # MoCo v2, SimSiam; solo-learn cuts .08 to 1.
   "symmetric_weak": _two(area=(0.2, 1.0), jitter=_WEAK, blur=0.5),
+  "symmetric_weak_small": _two(jitter=_WEAK, blur=0.5),
   # BYOL, Barlow Twins, VICReg; MoCo v3 cuts .2 to 1.
   "asymmetric": _odd(blur=(1.0, 0.1)),
   "asymmetric_large": _odd(blur=(1.0, 0.1), area=(0.2, 1.0)),
-  # For 32x32, without blur.
+  # VICReg in solo-learn.
+  "vicreg": _two(area=(0.2, 1.0), jitter=_ODD, blur=0.5, solarise=0.1),
+  # For 32x32, without blur; solo-learn's symmetric views of CIFAR have it.
   "symmetric_32": _two(),
   "symmetric_weak_32": _two(jitter=_WEAK),
   "asymmetric_32": _odd(),
@@ -92,16 +96,9 @@ VIEWS: dict[str, tuple[View, ...]] = {
     View(area=(0.05, 0.14), jitter=_ODD, blur=0.5, size=96 / 224, count=8),
   ),
   "multicrop_32": (
-    View(area=(0.2, 1.0), jitter=_ODD, jittered=0.6),
-    View(area=(0.2, 1.0), jitter=_ODD, jittered=0.6, solarise=0.2),
-    View(
-      area=(0.08, 0.5),
-      jitter=_ODD,
-      blur=0.1,
-      solarise=0.1,
-      size=18 / 32,
-      count=6,
-    ),
+    View(area=(0.2, 1.0), jitter=_CROPS),
+    View(area=(0.2, 1.0), jitter=_CROPS, solarise=0.2),
+    View(area=(0.08, 0.5), blur=0.1, solarise=0.1, size=18 / 32, count=6),
   ),
 }
 

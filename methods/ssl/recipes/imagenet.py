@@ -10,14 +10,10 @@ IMAGENET100 = changed(
   **{"*": {"warmup": 0.025}},
   simclr={
     "learning_rate": 0.3,
-    "views": "symmetric",
     "projector": "4096 bias relu, 512 bias",
   },
-  swav={"views": "symmetric", "freeze": 0.005, "queue_start": 0.125},
-  **{
-    name: {"queue": 65536, "views": "symmetric_weak"}
-    for name in ("moco_v1", *QUEUED)
-  },
+  swav={"freeze": 0.005, "queue_start": 0.125},
+  **{name: {"queue": 65536} for name in ("moco_v1", *QUEUED)},
   moco_v3={"views": "asymmetric"},
   byol={
     "learning_rate": 0.5,
@@ -30,9 +26,9 @@ IMAGENET100 = changed(
     "freeze": 0.0025,
     "views": "asymmetric",
   },
-  simsiam={"views": "symmetric_weak"},
-  vicreg={"views": "asymmetric"},
+  vicreg={"views": "vicreg"},
   barlow={"views": "asymmetric"},
+  supervised={"views": "asymmetric"},
 )
 
 # The authors' own, ResNet-50, for 100 epochs; warm-ups of 10.

@@ -1,5 +1,7 @@
 """Heads of the published tables: their parameters, counted by hand."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -112,6 +114,20 @@ def test_layers_by_hand():
   y = np.maximum(y, 0) @ np.asarray(p["dense_1"]["kernel"], float)
   np.testing.assert_allclose(got, y, rtol=1e-4, atol=1e-5)
   assert set(p) == {"dense_0", "dense_1"}
+
+
+def test_dinos_initial_values_and_its_exact_gelu():
+  head = heads.Head("64 bias small gelu", 64)
+  x = np.random.default_rng(2).normal(size=(4, 64)).astype(np.float32) * 20
+  variables = head.init(jax.random.key(3), x, train=False)
+  first = jax.tree.map(np.asarray, variables["params"]["dense_0"])
+  assert first["kernel"].std() == pytest.approx(0.02, rel=0.05)
+  assert not first["bias"].any()
+  y = x.astype(float) @ first["kernel"]
+  expected = y * (1 + np.vectorize(math.erf)(y / math.sqrt(2))) / 2
+  np.testing.assert_allclose(
+    head.apply(variables, x, train=False), expected, rtol=1e-4, atol=1e-5
+  )
 
 
 @pytest.mark.parametrize("text", ["x bn", "128 batchnorm", "0 relu", "12.5"])
