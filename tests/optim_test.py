@@ -11,11 +11,16 @@ P = {
   "kernel": RNG.normal(size=(4, 3)).astype(np.float32),
   "zero": np.zeros((2, 2), np.float32),
   "bias": RNG.normal(size=3).astype(np.float32),
+  "still": RNG.normal(size=(2, 3)).astype(np.float32),
+  "pausing": RNG.normal(size=(3, 2)).astype(np.float32),
 }
 GRADS = [
   {k: RNG.normal(size=v.shape).astype(np.float32) for k, v in P.items()}
   for _ in range(3)
 ]
+for grads in GRADS:
+  grads["still"][:] = 0
+GRADS[1]["pausing"][:] = 0
 RATES = [0.3, 0.2, 0.05]
 
 
@@ -74,6 +79,21 @@ def test_lars_by_hand(make, ratio):
       np.testing.assert_allclose(got[name], expected[name], rtol=1e-5)
 
 
+def test_without_a_gradient_clipped_lars_does_not_decay_and_lars_does():
+  still, pausing = P["still"], P["pausing"]
+  trail = _ours(optim.lars_clipped(_rate, weight_decay=0.1))
+  np.testing.assert_array_equal(trail[2]["still"], still)
+  # The second step is the buffer's alone: .9 of the first, of another rate.
+  first, second = trail[0]["pausing"] - pausing, trail[1]["pausing"]
+  second = second - trail[0]["pausing"]
+  np.testing.assert_allclose(second, first * 0.9 * 0.2 / 0.3, rtol=1e-4)
+  # eta |p| / |decay p| of the decay: eta of the array itself.
+  trail = _ours(optim.lars(_rate, weight_decay=0.1))
+  np.testing.assert_allclose(
+    trail[0]["still"], still * (1 - 0.3 * 0.001), rtol=1e-6
+  )
+
+
 def test_the_rate_outside_differs_from_optax_while_it_changes():
   def theirs(rate):
     return optax.lars(
@@ -109,6 +129,29 @@ def test_held_arrays_stay_and_then_move_as_if_they_began():
   updates, _ = fresh.update(GRADS[2], fresh.init(P), P)
   for name, p in optax.apply_updates(P, updates).items():
     np.testing.assert_allclose(trail[2][name], p, rtol=1e-5)
+
+
+def test_a_held_adam_counts_the_steps_that_it_was_held():
+  """Its first free step is corrected as the third: shorter than a fresh one."""
+  rate, decay = 0.01, 0.1
+
+  def tx():
+    return optax.adamw(rate, weight_decay=decay, mask=optim.is_matrix)
+
+  trail = _ours(optim.hold(tx(), 2))
+  # Of moments that hold one gradient, (.1 g, .001 g^2).
+  length = (0.1 / (1 - 0.9**3)) / np.sqrt(0.001 / (1 - 0.999**3))
+  assert 0.63 < length < 0.65
+  for name in ("kernel", "bias"):
+    p, g = P[name].astype(float), GRADS[2][name]
+    np.testing.assert_array_equal(trail[1][name], P[name])
+    decayed = decay * p if p.ndim > 1 else 0
+    expected = p - rate * (length * np.sign(g) + decayed)
+    np.testing.assert_allclose(trail[2][name], expected, rtol=1e-5, atol=1e-6)
+  fresh = tx()
+  updates, _ = fresh.update(GRADS[2], fresh.init(P), P)
+  expected = -rate * np.sign(GRADS[2]["bias"])
+  np.testing.assert_allclose(updates["bias"], expected, rtol=1e-4)
 
 
 def test_schedules():

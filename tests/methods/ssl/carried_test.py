@@ -1,6 +1,7 @@
 """What a step leaves to the next: slow networks, queues, prototypes."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -9,16 +10,19 @@ import pytest
 
 from kd_jax import losses
 from kd_jax.losses.norms import l2_normalize
-from kd_jax.methods.ssl import state
+from kd_jax.methods.ssl import model, state, steps
 from kd_jax.methods.ssl.learners import queue
+from kd_jax.training.state import step_key
 
 
 @pytest.mark.parametrize(
   ("arm", "behind", "left"),
   [
     ("moco_v2", 1, 0.01),
-    # What is left rises: it has for one of 20 steps.
+    # What is left falls: it has for one of 20 steps.
+    ("moco_v3", 1, 0.01 * (np.cos(np.pi / 20) + 1) / 2),
     ("byol", 0, 0.05 * (np.cos(np.pi / 20) + 1) / 2),
+    ("dino", 0, 0.01 * (np.cos(np.pi / 20) + 1) / 2),
   ],
 )
 def test_mocos_slow_network_follows_before_and_byols_after(
@@ -37,6 +41,14 @@ def test_mocos_slow_network_follows_before_and_byols_after(
     )
   kernels = [s.params["projector"]["dense_0"]["kernel"] for s in states]
   assert np.abs(kernels[1] - kernels[2]).max() > 1e-3
+
+
+def test_without_momentum_keys_are_of_the_network_as_the_step_began(stepped):
+  states, _ = stepped("moco_no_momentum")
+  for before, after in itertools.pairwise(states):
+    jax.tree.map(np.testing.assert_array_equal, after.slow, before.params)
+  kernels = [s.slow["projector"]["dense_0"]["kernel"] for s in states[1:]]
+  assert np.abs(kernels[0] - kernels[1]).max() > 1e-3
 
 
 def test_the_slow_network_has_running_statistics_of_its_own(stepped):
@@ -60,6 +72,18 @@ def test_without_the_stop_the_target_is_the_online_network(parts, passed):
   np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
+def test_without_the_stop_gradients_go_through_the_target(parts, batch):
+  config, s, learner, made, _ = parts("byol_no_stop")
+
+  def value(params):
+    key = step_key(made)
+    out, _ = steps.forward(config, s, learner, params, made, batch, key)
+    return jnp.square(out.targets[0].z).sum()
+
+  grads = jax.jit(jax.grad(value))(made.params)
+  assert np.abs(grads["projector"]["dense_0"]["kernel"]).max() > 1e-2
+
+
 def test_moco_pushes_the_keys_that_it_has_seen(passed, stepped):
   *_, out, kept = passed("moco_v2")
   ring = kept["memory"]["keys"]
@@ -72,6 +96,13 @@ def test_moco_pushes_the_keys_that_it_has_seen(passed, stepped):
   (_, _, after), _ = stepped("moco_v2")
   assert after.model_state["memory"]["keys"].place == 0  # Round.
   assert after.model_state["memory"]["keys"].filled == 16
+
+
+def test_a_ring_begins_with_unit_vectors_that_do_not_count():
+  ring = queue.create(jax.random.key(0), 2, 5, 3)
+  lengths = np.linalg.norm(ring.rows, axis=-1)
+  np.testing.assert_allclose(lengths, np.ones((2, 5)), rtol=1e-6)
+  assert (ring.place, ring.filled) == (0, 0)
 
 
 def test_a_ring_keeps_the_newest():
@@ -102,12 +133,17 @@ def test_forms_of_moco(arm, passed):
   }[arm]()
   got = learner.terms(out, s)["contrast"]
   np.testing.assert_allclose(got, expected, rtol=1e-5)
-  rings, pushed = {"moco_v2plus": (2, 8), "moco_notebook": (1, 16)}.get(
-    arm, (1, 8)
+  # Whose keys each ring gets: the one that view 0's queries meet gets view 1's.
+  pushed = {"moco_v2plus": ((1,), (0,)), "moco_notebook": ((1, 0),)}.get(
+    arm, ((1,),)
   )
   ring = kept["memory"]["keys"]
-  assert ring.rows.shape == (rings, 16, 6)
-  assert ring.filled == pushed
+  assert ring.rows.shape == (len(pushed), 16, 6)
+  assert ring.filled == 8 * len(pushed[0])
+  keys = [l2_normalize(target.z) for target in out.targets]
+  for rows, of in zip(ring.rows, pushed, strict=True):
+    new = np.concatenate([keys[view] for view in of])
+    np.testing.assert_allclose(rows[: len(new)], new, rtol=1e-5, atol=1e-7)
 
 
 def test_dino_moves_its_centre_after_using_it(passed):
@@ -137,6 +173,43 @@ def test_prototypes_have_unit_length(stepped, passed):
   *_, out, _ = passed("dino")
   lengths = np.linalg.norm(out.prototypes, axis=1)
   np.testing.assert_allclose(lengths, 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("arm", ["swav", "dino"])
+def test_scores_are_cosines_with_the_prototypes(arm, passed):
+  *_, out, _ = passed(arm)
+  for view in (*out.views, *out.targets):
+    unit = view.z / np.linalg.norm(view.z, axis=1, keepdims=True)
+    # The slow network's prototypes are still the same.
+    expected = unit @ out.prototypes.T
+    np.testing.assert_allclose(view.scores, expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(view.scores).max() <= 1 + 1e-6
+
+
+def test_gradients_go_through_the_length_of_dinos_prototypes_alone(
+  parts, stepped
+):
+  """So its stored table need not stay of unit length."""
+  weight = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+  radial = {}
+  for arm in ("swav", "dino"):
+    config, s, learner, made, _ = parts(arm)
+    net = model.network(config, s, learner, 3)
+
+    def weighed(table, net=net):
+      variables = {"params": {"prototypes": table}}
+      return (net.apply(variables, method="vectors") * weight).sum()
+
+    table = made.params["prototypes"]
+    radial[arm] = (jax.grad(weighed)(table) * table).sum(1)
+  along = (weight * parts("swav")[3].params["prototypes"]).sum(1)
+  np.testing.assert_allclose(radial["swav"], along, rtol=1e-5)
+  np.testing.assert_allclose(radial["dino"], 0, atol=1e-6)
+  (old, new, _), _ = stepped("dino")
+  old, new = (x.params["prototypes"].astype(float) for x in (old, new))
+  # Of SGD's first step what is along a row is the decay, 1e-4 of it.
+  np.testing.assert_allclose(((new - old) * old).sum(1), -0.1 * 1e-4, rtol=0.05)
+  assert np.abs(new - old).max() > 1e-3
 
 
 def test_swavs_queue_counts_once_it_is_full(passed, stepped):

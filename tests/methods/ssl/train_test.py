@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -177,6 +178,41 @@ def test_the_probe_by_sgd_trains_a_line_on_frozen_features():
     moved.append(float(-updates["w"][0] / trace))
   rates = [0.6] * 6 + [0.06] * 2 + [0.006] * 2
   np.testing.assert_allclose(moved, rates, rtol=1e-5)
+
+
+def test_the_probe_by_sgd_has_momentum():
+  config = fields.override(CONFIG, {"probe.steps": 10, "probe.batch_size": 128})
+  settings = dataclasses.replace(recipes.BASE, probe_rate=0.2)
+  tx = probe.optimizer(config, settings)
+  grads, moves = {"w": jnp.ones(1)}, []
+  opt_state = tx.init(grads)
+  for _ in range(3):
+    updates, opt_state = tx.update(grads, opt_state)
+    moves.append(float(updates["w"][0]))
+  # Half a batch of 256, half the rate; .9 of what was moved goes on.
+  np.testing.assert_allclose(moves, [-0.1, -0.19, -0.271], rtol=1e-5)
+
+
+def test_the_probe_by_sgd_crops_photos_to_a_twelfth_and_digits_to_a_half(
+  monkeypatch,
+):
+  asked = []
+
+  def cropped(key, image, *how):
+    asked.append(how)
+    return image
+
+  monkeypatch.setattr(probe.augment, "random_resized_crop", cropped)
+  image = jnp.asarray(OWN["image"][0], jnp.float32)
+  for values in ({"data.flip": True}, {"data.flip": False}):
+    config = fields.override(CONFIG, {"data.view_size": 6, **values})
+    seen = [
+      probe._seen(config, jax.random.key(i), image)[:, 0] for i in range(8)
+    ]
+    mirrored = [not np.array_equal(x, image[:, 0]) for x in seen]
+    assert any(mirrored) == values["data.flip"]
+    assert not all(mirrored)
+  assert asked == [((6, 6), (0.08, 1.0))] * 8 + [((6, 6), (0.5, 1.0))] * 8
 
 
 def test_hosted_images_are_the_same():

@@ -92,6 +92,67 @@ def test_blur_is_of_two_pixels_whatever_the_size(side, kernel, monkeypatch):
   assert asked == [(kernel, (0.1, 2.0), 0.5)]
 
 
+@pytest.fixture(scope="module", name="seen")
+def seen_fixture():
+  """Gives an image in [0, 1] and what `_one` makes of it, whole, 16 times."""
+  image = jnp.asarray(RNG.uniform(size=(8, 8, 3)), jnp.float32)
+  keys = jax.random.split(jax.random.key(0), 16)
+
+  def seen(image=image, flip=False, **how):
+    how = {"area": None, "jittered": 0.0, "grey": 0.0, **how}
+    view = views.View(**how)
+    run = jax.vmap(lambda key: views._one(key, image, view, (8, 8), flip))
+    return np.asarray(jax.jit(run)(keys))
+
+  return np.asarray(image), seen
+
+
+def test_a_view_of_all_of_an_image_without_changes_is_the_image(seen):
+  image, look = seen
+  np.testing.assert_array_equal(look(), np.broadcast_to(image, (16, 8, 8, 3)))
+  found = look(flip=True)
+  mirrored = [np.array_equal(x, image[:, ::-1]) for x in found]
+  same = [np.array_equal(x, image) for x in found]
+  assert any(mirrored)
+  assert not all(mirrored)
+  assert np.all(np.array(mirrored) ^ same)
+
+
+def test_grey_and_solarised_views(seen):
+  image, look = seen
+  luma = image @ np.array([0.299, 0.587, 0.114], np.float32)
+  for got in look(grey=1.0):
+    np.testing.assert_allclose(got, luma[..., None].repeat(3, 2), rtol=1e-5)
+  inverted = np.where(image >= 0.5, 1 - image, image)
+  for got in look(solarise=1.0):
+    np.testing.assert_array_equal(got, inverted)
+  # Now and then.
+  for how in ({"grey": 0.5}, {"solarise": 0.5}):
+    changed = [not np.array_equal(got, image) for got in look(**how)]
+    assert any(changed), how
+    assert not all(changed), how
+
+
+def test_jittered_and_blurred_views(seen):
+  image, look = seen
+  found = look(jittered=1.0)
+  assert found.min() >= 0
+  assert found.max() <= 1
+  assert np.abs(found - image).max((1, 2, 3)).min() > 0.05
+  assert np.abs(found[0] - found[1]).max() > 0.05
+  # Of one channel there are brightness and contrast.
+  dark = image[..., :1] / 2
+  found = look(jnp.asarray(dark), jittered=1.0, jitter=(0.4, 0.0, 0.0, 0.0))
+  factors = found / dark
+  np.testing.assert_allclose(factors, factors[:, :1, :1] + 0 * dark, rtol=1e-4)
+  assert 0.6 <= factors.min() < 0.8
+  assert 1.2 < factors.max() <= 1.4 + 1e-5
+  rough = np.abs(np.diff(image, axis=1)).mean()
+  smooth = np.abs(np.diff(look(blur=1.0), axis=2)).mean((1, 2, 3))
+  assert smooth.min() < rough / 2
+  assert smooth.max() <= rough + 1e-6
+
+
 def test_colours_are_jittered_and_normalised():
   data = dataclasses.replace(DATA, mean=(0.5,), std=(0.5,), flip=True)
   (got,) = _make("asymmetric_32", COLOUR, jnp.arange(2), data)
