@@ -1,4 +1,5 @@
 import functools
+import re
 
 import jax
 import jax.export
@@ -202,6 +203,30 @@ def test_few_images_at_a_time(monkeypatch):
     assert chunks._images(6, 16 * 20 * c, 20) == each
     convolution._products.cache_clear()
     close(value_and_gradients(x, kernel), expected)
+
+
+def test_large_kernels_are_taken_in_parts(monkeypatch):
+  """In parts of a quarter of the outputs; 6 do not divide by 4."""
+  for f, parts in ((8, 4), (6, 2)):
+    x, kernel = arrays((9, 7), 5, f, 3, {})
+    monkeypatch.setattr(winograd, "MOST", 36 * 5 * 2)
+    cut = winograd._parts(kernel, winograd.FOUR)
+    assert [k.shape[-1] for k in cut] == [f // parts] * parts
+    padding = ((1, 1), (1, 1))
+    native = functools.partial(convolve, padding=padding, native=True)
+    y, back = jax.vjp(native, x, kernel)
+    dy = jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)
+    close(winograd.forward(x, kernel, padding), y)
+    close(winograd.gradients(x, kernel, dy, padding), back(dy))
+
+
+def test_nothing_is_too_large_to_be_kept():
+  """What an allocator hands back at once, of ResNet's widest layer."""
+  x, kernel = jnp.ones((64, 4, 4, 512)), jnp.ones((3, 3, 512, 512))
+  text = jax.jit(value_and_gradients).lower(x, kernel).as_text()
+  sizes = re.findall(r"tensor<([0-9x]+)xf32>", text)
+  largest = max(np.prod([int(n) for n in s.split("x")]) for s in sizes)
+  assert largest <= winograd.MOST < 2**23
 
 
 def test_half_precision_is_computed_in_float32():

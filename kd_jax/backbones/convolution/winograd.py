@@ -26,6 +26,9 @@ from jaxtyping import Array, Float
 
 from kd_jax.backbones.convolution.chunks import over_images
 
+# Numbers of a transformed kernel. What is above 32 MiB the allocator takes from
+# the system each time, and its pages are touched as for the first time.
+MOST = 2**22
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 
@@ -128,11 +131,14 @@ def forward(
     The outputs.
   """
   size, counts = _tiles(x.shape[1:3], padding, tile)
-  kernels = tile.of_kernel(kernel)
+  kernels = [tile.of_kernel(k) for k in _parts(kernel, tile)]
 
   def part(x):
-    products = _product(_inputs(x, padding, counts, tile), kernels, 2, 1)
-    return _outputs(products, counts, size, tile)
+    seen = _inputs(x, padding, counts, tile)
+    found = [
+      _outputs(_product(seen, k, 2, 1), counts, size, tile) for k in kernels
+    ]
+    return jnp.concatenate(found, -1)
 
   tiles, widest = counts[0] * counts[1], max(x.shape[-1], kernel.shape[-1])
   return over_images(part, (x,), tile.places * tiles * widest, tiles)
@@ -158,21 +164,35 @@ def gradients(
     The inputs' gradient and the kernel's.
   """
   _, counts = _tiles(x.shape[1:3], padding, tile)
-  kernels = tile.of_kernel(kernel)
+  kernels = [tile.of_kernel(k) for k in _parts(kernel, tile)]
 
   def part(x, dy):
     seen = _inputs(x, padding, counts, tile)
-    back = _output_gradients(dy, counts, tile)
-    dx = _input_gradients(
-      _product(back, kernels, 2, 2), x.shape[1:3], padding, counts, tile
-    )
-    return dx, _product(seen, back, 1, 1)
+    dx, found = [], []
+    for k, d in zip(kernels, jnp.split(dy, len(kernels), -1), strict=True):
+      back = _output_gradients(d, counts, tile)
+      dx.append(_product(back, k, 2, 2))
+      found.append(_product(seen, back, 1, 1))
+    dx = _input_gradients(sum(dx), x.shape[1:3], padding, counts, tile)
+    return dx, *found
 
   tiles, widest = counts[0] * counts[1], max(kernel.shape[2:])
-  dx, found = over_images(
-    part, (x, dy), tile.places * tiles * widest, tiles, added=1
+  dx, *found = over_images(
+    part,
+    (x, dy),
+    tile.places * tiles * widest,
+    tiles,
+    added=len(kernels),
   )
-  return dx, tile.to_kernel(found)
+  return dx, jnp.concatenate([tile.to_kernel(d) for d in found], -1)
+
+
+def _parts(kernel, tile):
+  """The kernel by outputs, each part's products below MOST numbers."""
+  parts, (c, f) = 1, kernel.shape[2:]
+  while tile.places * c * f // parts > MOST and f % (2 * parts) == 0:
+    parts *= 2
+  return jnp.split(kernel, parts, -1)
 
 
 def _product(a, b, i, j):
