@@ -63,8 +63,7 @@ def check(
   """
   values = dict(walk(config))
   for name, known in choices.items():
-    if values[name] not in known:
-      names = list(known)
+    if values[name] not in (names := list(known)):
       said = f"it is one of {names}"
       if len(names) > _FEW:
         said = nearest(str(values[name]), [str(known) for known in names])

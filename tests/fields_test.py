@@ -164,3 +164,8 @@ def test_a_range_in_words(low, high, value, says):
 def test_a_list_of_choices_is_told_where_it_is_short(known, said):
   with pytest.raises(UsageError, match=f"data.web {said}"):
     fields.check(Mine(data=Data("digit")), {"data.web": known}, [])
+
+
+def test_choices_may_be_given_one_by_one():
+  with pytest.raises(UsageError, match=r"it is one of \['web', 'disk'\]"):
+    fields.check(Mine(), {"data.web": (n for n in ("web", "disk"))}, [])

@@ -123,8 +123,10 @@ class PhaseLoop:
         state = self._epoch(state, step)
       ahead = self._next_stop(step)
       with self._traced(stretch, ahead):
-        state, dispatched = self._steps(state, step, ahead - step)
-        self._settle()  # What came before, while these run.
+        try:
+          state, dispatched = self._steps(state, step, ahead - step)
+        finally:  # What came before, while these run; also if a stream ends.
+          self._settle()
         self.under_way = dispatched
         if self.long or session.profile is not None or accel.several():
           self._settle()

@@ -109,6 +109,15 @@ def test_members(monkeypatch, shape, few, mapped):
   assert ("stablehlo.while" in text) == (few < 3)
 
 
+def test_no_members():
+  x, kernel = arrays(*SHAPES[4], members=(3,))
+  run = functools.partial(value_and_gradients, **SHAPES[4][-1])
+  for got, whole in zip(
+    jax.vmap(run)(x[:0], kernel[:0]), jax.vmap(run)(x, kernel), strict=True
+  ):
+    assert got.shape == (0, *whole.shape[1:])
+
+
 @pytest.mark.parametrize("few", [2, 4])
 def test_members_of_members(monkeypatch, few):
   monkeypatch.setattr(convolution, "WRITTEN_OUT", few)

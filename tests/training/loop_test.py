@@ -269,6 +269,29 @@ def test_a_state_that_is_lost_ends_the_run(tmp_path, fuse):
   assert np.isinf(run.products["decay.grow"]["params"]["kernel"]).all()
 
 
+def test_a_stream_that_breaks_off_loses_no_row(tmp_path):
+  """The row of the steps before is written, though it waits for the next."""
+
+  def phases(*args):
+    (phase,) = NET.phases(*args)
+
+    def stream(step):
+      for i, batch in enumerate(phase.stream(step)):
+        if i == 5:  # Two batches are on their way beside a step's.
+          raise OSError("the disk is gone")
+        yield batch
+
+    return [dataclasses.replace(phase, stream=stream)]
+
+  method = dataclasses.replace(NET, phases=phases)
+  how = {"stream": True, "steps": 13, "log_every": 1, "eval_every": 0}
+  with pytest.raises(OSError, match="the disk is gone"):
+    kd_jax.train(method, workdir=tmp_path, quiet=True, **how)
+  lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  assert [r["step"] for r in rows if r["kind"] == "train"] == [1, 2, 3]
+
+
 def test_streams_epochs_and_fusing_give_the_same_run(tmp_path, programs):
   how = {"quiet": True, "programs": programs, "steps": 13}
   plain = kd_jax.train(NET, workdir=tmp_path / "plain", **how)

@@ -162,7 +162,7 @@ def _operator(
 
     all_at_once = jax.vmap(native, tuple(0 if is_ else None for is_ in batched))
     found = jax.lax.platform_dependent(
-      *arrays, cpu=one_by_one, default=all_at_once
+      *arrays, cpu=one_by_one if size else all_at_once, default=all_at_once
     )
     return found, jax.tree.map(lambda _: True, found)
 

@@ -10,7 +10,7 @@ from kd_jax.methods.ssl import arms, model, steps
 from kd_jax.training.state import step_key
 
 
-@pytest.mark.parametrize("arm", arms.METHODS)
+@pytest.mark.parametrize("arm", [*arms.METHODS, "moco_v2plus"])
 def test_one_device_is_four(arm, stepped):
   (_, _, one), logged = stepped(arm)
   (_, _, four), logged4 = stepped(arm, 4)
