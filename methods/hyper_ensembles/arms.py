@@ -45,7 +45,7 @@ ARMS: dict[str, Arm] = {
   # Ablations of the hyper-batch ensemble.
   "tau_0": _hyper(tau=0.0),
   "tau_10": _hyper(tau=1e-2),
-  "untuned": _hyper(tune=False),
+  "untuned": _hyper(tune=False, bounds="full"),
   "untied": _hyper(tied=False),
   "embed_mlp": _hyper(embed_hidden=(32,)),
   "signs": _hyper(fast_init=0.5),
@@ -55,7 +55,7 @@ ARMS: dict[str, Arm] = {
   "ensemble_loss": _hyper(loss="ensemble"),
 }
 
-# Where an arm runs; "" is the configured one. Section 12 of the paper's page.
+# Where an arm runs; "" is the configured one.
 REGIMES: dict[str, dict[str, Any]] = {
   "": {},
   "clean": {
@@ -102,7 +102,7 @@ _WORDS = {
   "fixed_init": "greedy selection of K from one initialisation",
   "deep": "the best lambda from K initialisations",
   "hyper_deep": "Algorithm 1: search, selection, strata, selection",
-  "hyper_deep_once": "the same, each network at most once",
+  "hyper_deep_once": "the same, its second selection without replacement",
   "unstratified": "selection from as many random lambdas and initialisations",
   "batch": "a batch ensemble with the best lambda",
   "batch_search": "the best of a random search of batch ensembles",
@@ -175,6 +175,9 @@ _WRN = Config(
   runs=100,
   tuned=("l2", "smoothing"),
   l2_range=(1e-2, 1e2),
+  # 2e-4 x 47,500 images.
+  l2=9.5,
+  norm_l2=9.5,
   # 250 epochs of 47,500 images in batches of 128.
   steps=92_750,
   batch_size=128,
@@ -204,6 +207,15 @@ _MNIST = Config(
   steps=50_000,
   learning_rate=1e-3,
   data=DataConfig(name="fashion_mnist", train=50_000, val=10_000),
+  hyper=HyperConfig(
+    longer=1.0,
+    rate=1e-3,
+    fast_init=-0.75,
+    embed_scale=1e-4,
+    # The paper's is small and not linear.
+    embed_hidden=(32,),
+    symmetric=False,
+  ),
 )
 PRESETS = {
   # Seconds; what the tests run.
@@ -224,6 +236,8 @@ PRESETS = {
   "paper_cifar100": dataclasses.replace(
     _WRN,
     smoothing_range=(1e-5, 2e-5),
+    l2=4.75,
+    norm_l2=4.75,
     data=dataclasses.replace(_CIFAR, name="cifar100", corrupted="cifar100_c"),
   ),
   "paper_resnet20": dataclasses.replace(_WRN, model="resnet20"),

@@ -22,8 +22,7 @@ def pixels(plan: Plan, images: Array) -> Float[Array, "*n h w c"]:
   Returns:
     float32 images.
   """
-  x = images
-  x = augment.to_float(x) if x.dtype == jnp.uint8 else x
+  x = _floats(images)
   data = plan.config.data
   mean, std = (
     np.asarray(v * x.shape[-1] if len(v) == 1 else v, np.float32)
@@ -31,6 +30,10 @@ def pixels(plan: Plan, images: Array) -> Float[Array, "*n h w c"]:
   )
   wide = (1,) * (x.ndim - 1) + (-1,)
   return (x - mean.reshape(wide)) / std.reshape(wide)
+
+
+def _floats(images):
+  return augment.to_float(images) if images.dtype == jnp.uint8 else images
 
 
 def slots(batch_size: int, axis_name: str | None) -> Int[Array, "b"]:
@@ -72,21 +75,21 @@ def augmented(
   seed: UInt[Array, ""],
   step: Int[Array, ""],
   rows: Int[Array, "b"],
-  x: Float[Array, "b h w c"],
+  images: Array,
 ) -> Float[Array, "b h w c"]:
-  """Shifts by up to two pixels, and mirrors every other image.
+  """Shifts by up to two pixels, zeros outside, and mirrors every other image.
 
   Args:
     seed: of the member.
     step: steps taken.
     rows: places in the global batch.
-    x: images.
+    images: uint8, or floats in [0, 1].
 
   Returns:
-    The images.
+    The images, in [0, 1].
   """
   key = jax.random.fold_in(jax.random.key(seed), AUGMENT)
   keys = row_keys(jax.random.fold_in(key, step), rows)
-  x = augment.per_row(augment.random_shift)(keys, x, 2)
+  x = augment.per_row(augment.random_shift)(keys, _floats(images), 2)
   keys = row_keys(jax.random.fold_in(key, -1 - step), rows)
   return augment.per_row(augment.random_flip)(keys, x)

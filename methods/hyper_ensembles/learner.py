@@ -142,7 +142,7 @@ def objective(
     smoothing = space_.smoothing(plan.space, plan.fixed, lam)
     each = losses.gibbs_cross_entropy(logits, y, smoothing=smoothing)
   penalty = sum(jax.tree.leaves(found["l2"]))
-  penalty += plan.config.norm_l2 * norm_l2(params)
+  penalty += plan.norm_l2 * norm_l2(params)
   state = {k: v for k, v in found.items() if k == "batch_stats"}
   return each.mean() + penalty / plan.images, (state, each)
 
@@ -188,9 +188,11 @@ def train(
   at = pipeline.rows(
     member.seed, step, config.batch_size, plan.images, rows.astype(jnp.uint32)
   )
-  x = inputs.pixels(plan, data["image"][data["train"][member.table, at]])
+  images = data["image"][data["train"][member.table, at]]
   if config.data.augment:
-    x = inputs.augmented(member.seed, step, rows, x)
+    # Before they are normalised: what a shift brings in is black.
+    images = inputs.augmented(member.seed, step, rows, images)
+  x = inputs.pixels(plan, images)
   y = data["train_label"][member.table, at]
   key = draws.stream_key(member.seed, STEP, step)
   u = inputs.uniforms(plan, draws.branch(key, LAMBDA), rows, plan.rows)

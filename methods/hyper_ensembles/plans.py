@@ -76,6 +76,11 @@ class Plan:
     """Whether the network knows its lambda."""
     return self.kind in ("hyper", "stn")
 
+  @property
+  def norm_l2(self) -> float:
+    """L2 coefficient of batch norms, of the whole data set."""
+    return (self.config.hyper if self.aware else self.config).norm_l2
+
   @functools.cached_property
   def space(self) -> Space:
     """The box of hyperparameters."""
@@ -161,7 +166,7 @@ def network(config: Config, kind: str, classes: int, gathered: bool) -> Any:
     members=config.members if kind in ("batch", "hyper") else 1,
     fast=kind != "stn",
     tied=h.tied,
-    fast_init=h.fast_init,
+    fast_init=h.fast_init if kind in ("hyper", "stn") else config.fast_init,
     regularize_fast=h.regularize_fast,
     embed_scale=h.embed_scale,
     embed_hidden=h.embed_hidden,

@@ -45,6 +45,7 @@ _RANGES = (
   ("hyper.tau", 0.0, math.inf),
   ("hyper.longer", fields.ABOVE_0, math.inf),
   ("hyper.rate", fields.ABOVE_0, math.inf),
+  ("hyper.norm_l2", 0.0, math.inf),
   ("hyper.embed_scale", fields.ABOVE_0, math.inf),
 )
 
@@ -61,11 +62,12 @@ def check_fields(config: Any) -> None:
   fields.check(config, CHOICES, _RANGES)
   _check_tuned(config)
   _check_lists(config)
-  if config.hyper.fast_init > 1:
-    raise UsageError(
-      f"hyper.fast_init is {config.hyper.fast_init:g}; above 0 it is a chance, "
-      "at most 1"
-    )
+  for lead, part in (("", config), ("hyper.", config.hyper)):
+    if part.fast_init > 1:
+      raise UsageError(
+        f"{lead}fast_init is {part.fast_init:g}; above 0 it is a chance, at "
+        "most 1"
+      )
   if config.warmup >= config.steps:
     raise UsageError(
       f"warmup is {config.warmup}; it must be less than the {config.steps} "

@@ -41,10 +41,27 @@ def plan_of():
   def make(kind="single", *, split=True, hyper=None, **fields):
     config = Config(
       arms=("hyper_batch",),
-      data=DataConfig(train=TRAIN, val=VAL),
       hyper=HyperConfig(**{"batch": 8, "longer": 1.0, **(hyper or {})}),
-      **{"widths": (6,), "steps": 6, "batch_size": 8, "seeds": 2, **fields},
+      **{
+        **{"widths": (6,), "steps": 6, "batch_size": 8, "seeds": 2},
+        **{"data": DataConfig(train=TRAIN, val=VAL), **fields},
+      },
     )
     return plans.Plan(dataclasses.replace(config), kind, 10, TRAIN, split)
 
   return make
+
+
+@pytest.fixture(scope="session")
+def flat():
+  """Gives a configuration's fields by name, nested ones with a dot."""
+
+  def fields(config):
+    found = {}
+    for name, value in dataclasses.asdict(config).items():
+      nested = value if isinstance(value, dict) else None
+      found |= {f"{name}.{k}": v for k, v in (nested or {}).items()}
+      found |= {} if nested else {name: value}
+    return found
+
+  return fields

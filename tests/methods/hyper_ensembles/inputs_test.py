@@ -30,7 +30,9 @@ from kd_jax.methods.hyper_ensembles.config import (
     ({"warmup": 1000}, "warmup is 1000"),
     ({"data": DataConfig(mean=())}, "data.mean"),
     ({"data": DataConfig(std=(0.0,))}, "data.std"),
-    ({"hyper": HyperConfig(fast_init=2.0)}, "at most 1"),
+    ({"fast_init": 1.5}, "^fast_init is 1.5; .* at most 1"),
+    ({"hyper": HyperConfig(fast_init=2.0)}, "hyper.fast_init is 2; .* most 1"),
+    ({"hyper": HyperConfig(norm_l2=-1.0)}, "hyper.norm_l2"),
     ({"hyper": HyperConfig(embed_hidden=(0,))}, "embed_hidden"),
   ],
 )

@@ -203,3 +203,25 @@ def test_dropout_has_each_ones_rate_and_keeps_the_mean():
   more = given._replace(rates=jnp.tile(rates[..., None], 2))
   same = (dropout(x, more, 1, 2)[0, 1] == 0) == (y[0, 1] == 0)
   assert abs(float(same.mean()) - 0.5) < 0.03
+
+
+@pytest.mark.parametrize("net", [LeNet, Mlp])
+def test_each_layer_drops_its_inputs_by_its_own_rate(net):
+  kit = Kit("batch", 2)
+  made = net(4, kit, (5,)) if net is Mlp else net(4, kit, (2, 3, 4), 5)
+  slots = 2 if net is Mlp else 5
+  x = jax.random.normal(jax.random.key(1), (1, 3, 8, 8, 1))
+  params = initial(made, x)
+  key = draws.stream_key(jnp.uint32(3), 0, jnp.int32(0))
+
+  @jax.jit
+  def logits(rates):
+    given = GIVEN._replace(rates=rates, key=key, rows=jnp.arange(3))
+    return made.apply(params, x, given, train=True)
+
+  whole = logits(jnp.zeros((2, 1, slots)))
+  for slot in range(slots):
+    # Of the second member alone.
+    dropped = logits(jnp.zeros((2, 1, slots)).at[1, :, slot].set(0.9))
+    np.testing.assert_allclose(dropped[0], whole[0], rtol=1e-5)
+    assert np.abs(dropped[1] - whole[1]).max() > 1e-2, slot

@@ -60,9 +60,10 @@ def softmax(z):
   return e / e.sum(-1, keepdims=True)
 
 
-def test_an_arms_numbers_are_those_of_its_members(run):
-  """The deep ensemble of the third seed, in NumPy, from the parameters."""
-  products, per_seed = run.products, run.summary["per_seed"]
+@pytest.fixture(scope="module")
+def third(run):
+  """Each member of the deep ensemble of the third seed, in NumPy; labels."""
+  products = run.products
   tables = data.load(run.config, {}, lambda line: None)
   rows = tables.test["test"][2]
   x = tables.test["image"][rows] / np.float32(255)
@@ -73,7 +74,13 @@ def test_an_arms_numbers_are_those_of_its_members(run):
     jax.tree.map(lambda a, j=j: a[2, j], products["strata"].params)
     for j in range(2)
   ]
-  each = np.stack([softmax(plain(p, x)) for p in members])
+  return np.stack([softmax(plain(p, x)) for p in members]), y
+
+
+def test_an_arms_numbers_are_those_of_its_members(run, third):
+  """The deep ensemble of the third seed, from the parameters."""
+  per_seed = run.summary["per_seed"]
+  each, y = third
   p = each.mean(0)
   nll = -np.log(p[np.arange(len(y)), y]).mean()
   assert per_seed["deep.nll"][2] == pytest.approx(nll, rel=1e-3)
@@ -128,14 +135,20 @@ def test_a_search_has_one_start_and_strata_have_others(run):
     assert abs(np.corrcoef(other[0, 0, j], kernel[0, 0])[0, 1]) < 0.2
 
 
-def test_jensen_and_the_briers_identity(run):
+def test_jensen_and_the_briers_identity(run, third):
+  m = {name: np.array(v) for name, v in run.summary["per_seed"].items()}
   for arm in ARMS:
-    m = run.summary["per_seed"]
-    nll, member = np.array(m[f"{arm}.nll"]), np.array(m[f"{arm}.member_nll"])
-    assert (nll <= member + 1e-5).all()
-    # Members differ (trap 9).
-    assert (np.array(m[f"{arm}.members"]) <= 3).all()
-  assert min(m["hyper_batch.disagreement"]) > 1e-3
+    assert (m[f"{arm}.nll"] <= m[f"{arm}.member_nll"] + 1e-5).all()
+    assert (m[f"{arm}.members"] <= 3).all()
+    assert (m[f"{arm}.brier_variance"] >= 0).all()
+  # Members differ (trap 9).
+  assert m["hyper_batch.disagreement"].min() > 1e-3
+  # The mean member's Brier score is the ensemble's and the members' variance.
+  each, y = third
+  member = np.square(each - np.eye(10)[y]).sum(-1).mean()
+  brier, variance = m["deep.brier"][2], m["deep.brier_variance"][2]
+  assert variance > 0.01 * brier
+  assert brier + variance == pytest.approx(member, rel=1e-4)
 
 
 def test_a_stopped_run_ends_with_the_same_bits(run, tmp_path, programs):
