@@ -72,12 +72,17 @@ class HeatConfig:
     region: the heatmap is where it exceeds this share of its maximum.
     threshold: a mask is where it exceeds this.
     shown: images in a figure's row.
+    masks: the data set whose test images have the masks, by name, for an
+      encoder of other images ("salient_imagenet"). Its classes may be numbered
+      otherwise, so that right and wrong ones are not told apart. Empty: the
+      encoder's own test images, if they have masks.
   """
 
   combine: str = "mean"
   region: float = 0.5
   threshold: float = 0.5
   shown: int = 8
+  masks: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,7 +43,7 @@ def interpretability(
   heat: Images,
   core: Images,
   spurious: Images,
-  correct: Bool[Array | np.ndarray, "n"],
+  correct: Bool[Array | np.ndarray, "n"] | None,
   *,
   region: float = 0.5,
   threshold: float = 0.5,
@@ -54,18 +54,17 @@ def interpretability(
     heat: heatmaps.
     core: masks of the object.
     spurious: masks of the rest that the class is told by.
-    correct: whether a probe is right about each image.
+    correct: whether a probe is right about each image; None where none says.
     region: see `overlap`.
     threshold: see `overlap`.
 
   Returns:
-    "miou_core", "miou_spurious", the same of "right" and of "wrong" images
-    ("miou_core_right"), and "heat_core", "heat_spurious" (A the whole image)
-    beside "area_core", "area_spurious", what even heat would give;
+    "miou_core", "miou_spurious", the same of "right" and of "wrong" images if
+    these are known ("miou_core_right"), and "heat_core", "heat_spurious" (A the
+    whole image) beside "area_core", "area_spurious", what even heat would give;
     NaN where there is no such image. Images without a mask of a kind are left
     out of the means of that kind.
   """
-  correct = jnp.asarray(correct)
   values = {}
   for name, mask in (("core", core), ("spurious", spurious)):
     area = (jnp.asarray(mask) > threshold).mean((1, 2))
@@ -74,9 +73,11 @@ def interpretability(
     inside = overlap(heat, mask, region=-1.0, threshold=threshold)
     values |= {
       f"miou_{name}": iou.mean(where=there),
-      f"miou_{name}_right": iou.mean(where=there & correct),
-      f"miou_{name}_wrong": iou.mean(where=there & ~correct),
       f"heat_{name}": inside.mean(where=there),
       f"area_{name}": area.mean(where=there),
     }
+    if correct is not None:
+      right = jnp.asarray(correct)
+      values[f"miou_{name}_right"] = iou.mean(where=there & right)
+      values[f"miou_{name}_wrong"] = iou.mean(where=there & ~right)
   return values

@@ -230,16 +230,20 @@ def where_heat_lies(
     arm: whose.
     heat: of every test image.
     products: of the arm's earlier phases.
-    data: "test_core" and "test_spurious" (n, h, w).
+    data: "test_core" and "test_spurious" (n, h, w); with "masked_image" they
+      are of images that no probe has judged.
 
   Returns:
     The product and its measures.
   """
+  right = None
+  if "masked_image" not in data:
+    right = products[f"{arm}.predict"]["correct"]
   values = masks.interpretability(
     heat,
     data["test_core"],
     data["test_spurious"],
-    products[f"{arm}.predict"]["correct"],
+    right,
     region=config.heat.region,
     threshold=config.heat.threshold,
   )

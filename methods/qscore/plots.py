@@ -172,10 +172,12 @@ def _images(config, products, arm, data) -> dict[str, Any]:
   q = np.asarray(product["scores"]["q"])
   order = np.argsort(-q, kind="stable")
   shown = min(config.heat.shown, len(q))
+  # Heat that is of other images than the scores.
+  others = arm != "own" and config.heat.masks
   found = {}
   for name, rows in (("best", order[:shown]), ("worst", order[::-1][:shown])):
     heat = None
-    if f"{arm}.interpret" in products:
+    if f"{arm}.interpret" in products and not others:
       heat = np.asarray(products[f"{arm}.interpret"]["heat"], np.float32)[rows]
     right = np.asarray(product["correct"])[rows]
     found[name] = pictures(images[rows], q[rows], right, heat)

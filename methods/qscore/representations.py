@@ -11,6 +11,7 @@ import numpy as np
 
 from kd_jax import experiment
 from kd_jax.datasets import catalog, decode, pipeline, sources
+from kd_jax.errors import UsageError
 from kd_jax.methods.qscore import heatmaps, measuring
 from kd_jax.methods.qscore.config import Config
 from kd_jax.methods.ssl import data as tables
@@ -18,6 +19,7 @@ from kd_jax.methods.ssl import evaluation
 
 PyTree = Any
 BASE = "base"
+KINDS = ("core", "spurious")
 
 
 def trained(products: Mapping[str, PyTree], arm: str) -> dict[str, PyTree]:
@@ -45,21 +47,63 @@ def known_of(
     data: the user's own, which have no masks.
 
   Returns:
-    Labels and, of data sets that have them, masks in [0, 1].
+    Labels and, of data sets that have them, masks in [0, 1]; "masked_image" if
+    these are of other images than the encoder's.
+
+  Raises:
+    UsageError: if `heat.masks` has no masks, or images of other channels.
+    DataError: if it cannot be read.
   """
   known = {
     "train_labels": found.train["label"],
     "test_labels": found.test["label"],
   }
+  if name := config.heat.masks:
+    return {**known, **masked(name, found.shape[-1])}
   name = data.get("images", config.encoder.data.images)
   if not isinstance(name, str) or sources.is_path(name):
     return known
   columns = decode.columns(catalog.builder(name), "test")
-  for kind in ("core", "spurious"):
+  for kind in KINDS:
     if kind in columns and len(columns[kind]) == len(found.test["label"]):
-      mask = np.asarray(columns[kind])[..., 0].astype(np.float32) / 255
-      known[f"test_{kind}"] = mask
+      known[f"test_{kind}"] = _mask(columns[kind])
   return known
+
+
+def masked(name: str, channels: int) -> dict[str, np.ndarray]:
+  """Test images with masks, which are not those of the encoder.
+
+  Args:
+    name: of the data set.
+    channels: of the encoder's images.
+
+  Returns:
+    "masked_image", and the masks of each in [0, 1].
+
+  Raises:
+    UsageError: if it has no masks, or images of other channels.
+    DataError: if it cannot be read.
+  """
+  if not set(KINDS) <= set(catalog.builder(name).info.features):
+    raise UsageError(
+      f"heat.masks is {name!r}, which has no masks core and spurious; "
+      "cluttered_mnist and salient_imagenet have"
+    )
+  image = sources.load(name, "test")["image"]
+  if image.shape[-1] != channels:
+    raise UsageError(
+      f"heat.masks is {name!r}, whose images have {image.shape[-1]} channels; "
+      f"the encoder's have {channels}"
+    )
+  columns = decode.columns(catalog.builder(name), "test")
+  return {
+    "masked_image": image,
+    **{f"test_{k}": _mask(columns[k]) for k in KINDS},
+  }
+
+
+def _mask(column):
+  return np.asarray(column)[..., 0].astype(np.float32) / 255
 
 
 def measured(
@@ -102,7 +146,9 @@ def measured(
     lambda products: products[f"{arm}.features"],
   )
   if {"test_core", "test_spurious"} <= set(known):
-    data = {**known, "test": found.test["image"]}
+    data = dict(known)
+    if "masked_image" not in known:
+      data["test"] = found.test["image"]
     run = make_interpret(config, arm)
     runs.append(experiment.WholeRun("interpret", run, data, arm))
   return runs
@@ -123,7 +169,8 @@ def make_interpret(config: Config, arm: str):
       return heatmaps.heatmaps(maps, taken, size, own.combine)
 
     whole = pipeline.map_columns(look, encoder.score_batch_size)
-    heat = whole(trained(products, arm), {"image": data["test"]})
+    images = data["masked_image" if "masked_image" in data else "test"]
+    heat = whole(trained(products, arm), {"image": images})
     return measuring.where_heat_lies(config, arm, heat, products, data)
 
   return run

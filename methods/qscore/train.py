@@ -64,10 +64,15 @@ def _check_roles(config, data):
       f"features are given, which no arm of {', '.join(config.arms)} looks at: "
       "take --arms own"
     )
-  if ("images" in data or config.run) and set(config.arms) == {OWN}:
+  others = {
+    "run is": config.run,
+    "images are": "images" in data,
+    "heat.masks is": config.heat.masks,
+  }
+  unread = [name for name, there in others.items() if there]
+  if unread and set(config.arms) == {OWN}:
     raise UsageError(
-      f"{'run is' if config.run else 'images are'} given, which the arm own "
-      "does not look at: take --arms base"
+      f"{unread[0]} given, which the arm own does not look at: take --arms base"
     )
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from kd_jax import api, cli
 from kd_jax.errors import UsageError
-from kd_jax.methods.qscore import METHOD, encoders
+from kd_jax.methods import ssl
+from kd_jax.methods.qscore import METHOD, encoders, tuning
+from kd_jax.methods.qscore.config import ProbeConfig, StudyConfig, TuneConfig
 from kd_jax.methods.ssl import data as tables
 from kd_jax.methods.ssl import recipes
 
@@ -124,3 +126,59 @@ def test_the_encoders_of_small_are_those_that_were_judged():
     every["probe_rate"] = found.probe_rate
     expect = dataclasses.replace(recipes.BASE, **{**every, **values})
     assert found == expect, learner
+
+
+def test_fine_tuning_has_its_own_optimizer_and_waits_for_nothing():
+  """The rest is the recipe's."""
+  own = TuneConfig(steps=7, optimizer="adam", learning_rate=0.5, warmup=0.3)
+  for learner, waits in {
+    "dino": ("freeze", "teacher_warmup"),
+    "swav": ("freeze", "queue_start"),
+  }.items():
+    config = dataclasses.replace(
+      METHOD.presets["imagenet100"], learner=learner, tune=own
+    )
+    encoder, got = tuning.schedule(config)
+    assert encoder == dataclasses.replace(config.encoder, steps=7)
+    theirs = recipes.settings(config.encoder, learner)
+    assert all(getattr(theirs, name) > 0 for name in waits)
+    assert got == dataclasses.replace(
+      theirs,
+      optimizer="adam",
+      learning_rate=0.5,
+      warmup=0.3,
+      final_rate=0.0,
+      freeze=0.0,
+      teacher_warmup=0.0,
+      queue_start=0.0,
+    )
+
+
+def test_presets_have_the_papers_numbers():
+  for name, images in (("cifar10", 45_000), ("imagenet100", 121_689)):
+    preset = METHOD.presets[name]
+    assert preset.encoder == ssl.METHOD.presets[name]
+    epochs = preset.tune.steps * preset.encoder.batch_size / images
+    assert epochs == pytest.approx(50, abs=0.01)
+    assert preset.tune == TuneConfig(
+      preset.tune.steps, "lars_clipped", 1e-5, gain=1e-4, columns=1e-4
+    )
+    assert preset.probe == ProbeConfig("softmax")
+    assert preset.study == StudyConfig()
+  eps = {name: p.discovery.eps for name, p in METHOD.presets.items()}
+  assert eps == {
+    "tiny": 2,
+    "own": 0,
+    "small": 0,
+    "mnist": 0,
+    "cifar10": 0,
+    "imagenet100": 4,
+  }
+  for preset in METHOD.presets.values():
+    band = preset.discovery
+    assert (band.low, band.high, band.most_empty) == (50, 95, 0.05)
+  small, mnist = METHOD.presets["small"], METHOD.presets["mnist"]
+  assert small.arms == mnist.arms == tuple(METHOD.arms)[1:]
+  assert small.tune == mnist.tune == TuneConfig()
+  assert small.encoder.data.images == "cluttered_mnist"
+  assert mnist.encoder.data.images == "mnist_5k"

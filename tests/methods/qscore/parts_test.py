@@ -109,17 +109,40 @@ def test_the_study_is_a_probe_for_each_subset():
     hits = probe.logits(inside[1]).argmax(-1) == test["labels"]
     return float(hits.mean())
 
+  def of_components(m):
+    """A ridge probe of the first m principal components, written out."""
+    x, tested = (standardised(u, unit[0]) for u in unit)
+    values, vectors = np.linalg.eigh(x.T @ x / len(x))
+    first = vectors[:, np.argsort(-values)[:m]]
+    x, tested = x @ first, tested @ first
+    y = np.eye(4)[train["labels"]]
+    gram = x.T @ x / len(x) + l2 * np.eye(m)
+    weight = np.linalg.solve(gram, x.T @ (y - y.mean(0)) / len(x))
+    hits = (tested @ weight + y.mean(0)).argmax(1) == test["labels"]
+    return hits.mean()
+
+  everything = probes.ridge(
+    probes.normal(unit[0], train["labels"], 4), np.ones(64, bool), l2
+  )
+  heavy = np.argsort(-np.square(everything.weight).sum(1))
   assert float(study.full) == pytest.approx(accuracy(np.ones(64, bool)))
   order = np.argsort(percent, kind="stable")
   for i, share in enumerate(kept):
     m = round(share * 64)
     middle = np.asarray(compression.window(percent, m))
     tops = {"middle": middle}
-    for name, places in (("lower", order[:m]), ("upper", order[64 - m :])):
-      tops[name] = np.isin(np.arange(64), places)
+    places = {
+      "lower": order[:m],
+      "upper": order[64 - m :],
+      "weights": heavy[:m],
+    }
+    for name, own in places.items():
+      tops[name] = np.isin(np.arange(64), own)
     for name, mask in tops.items():
       got = float(getattr(study, name)[i])
       assert got == pytest.approx(accuracy(mask), abs=1 / 300 + 1e-6), name
+    got = float(study.pca[i])
+    assert got == pytest.approx(of_components(m), abs=1 / 300 + 1e-6)
     drawn = compression.subsets(percent, percent, [m], key, 2)[1][0]
     for j in range(2):
       got, want = float(study.random[i, j]), accuracy(np.asarray(drawn[j]))
@@ -164,6 +187,15 @@ def test_heatmaps_combine_what_stands_out(combine):
   np.testing.assert_allclose(large[:2].max((1, 2)), 1, rtol=1e-6)
   with pytest.raises(ValueError, match="it is mean or max"):
     heatmaps.heatmaps(a, taken, (4, 4), "sum")
+
+
+def test_heatmaps_are_enlarged_bilinearly():
+  a = np.array([[0.0, 1.0], [2.0, 4.0]], np.float32)[None, ..., None]
+  # Centres of four places lie at -1/4, 1/4, 3/4 and 5/4 of two.
+  part = np.array([[4, 0], [3, 1], [1, 3], [0, 4]]) / 4
+  expect = part @ a[0, ..., 0] @ part.T / 4
+  got = heatmaps.heatmaps(a, np.ones((1, 1), bool), (4, 4))
+  np.testing.assert_allclose(got[0], expect, rtol=1e-5, atol=1e-7)
 
 
 def test_what_makes_a_heatmap_is_the_scores_set():
@@ -247,3 +279,33 @@ def test_heat_is_judged_as_it_is_configured():
     heat, core, spurious, correct, region=0.5, threshold=0.5
   )
   assert found["miou_core"] != usual["miou_core"]
+
+
+def test_heat_is_combined_as_it_is_configured():
+  draw = np.random.default_rng(6)
+  maps = np.maximum(draw.normal(size=(6, 3, 3, 20)), 0).astype(np.float32)
+  h = maps.mean((1, 2))
+  found = discovery.discover(h, eps=(1.0,))
+  core = np.zeros((6, 9, 9), np.float32)
+  core[:, :4] = 1
+  products = {
+    "own.discover": found._asdict(),
+    "own.predict": {"correct": np.array([True, False] * 3)},
+  }
+  data = {
+    "test_maps": maps,
+    "test_features": h,
+    "test_core": core,
+    "test_spurious": 1 - core,
+  }
+  got = {}
+  for combine in ("mean", "max"):
+    config = dataclasses.replace(
+      METHOD.presets["tiny"], heat=HeatConfig(combine)
+    )
+    run = measuring.make_interpret(config, "own")
+    got[combine] = run(products, data, 0)[0]["heat"]
+    taken = heatmaps.standing_out(maps, found)
+    expect = heatmaps.heatmaps(maps, taken, (9, 9), combine)
+    np.testing.assert_allclose(got[combine], expect, atol=1e-3)
+  assert np.abs(got["mean"] - got["max"]).max() > 0.01

@@ -78,9 +78,16 @@ def test_measures_are_scikit_learns(codes):
   assert 0.08 < float(report.empty) < 0.12
   assert float(report.empty) == pytest.approx((q == 0).mean(), abs=1e-6)
   assert float(report.mean_right) == pytest.approx(q[good].mean(), rel=1e-4)
-  own = np.asarray(metrics.highly_active(codes["features"], 2.0))
-  own = (own & np.asarray(found.chosen)).sum(1)
+  active = np.asarray(metrics.highly_active(codes["features"], 2.0))
+  own = (active & np.asarray(found.chosen)).sum(1)
+  assert float(report.active) == pytest.approx(active.sum(1).mean(), rel=1e-5)
+  # Of equal scores, as all zeros are, each has the mean error of them.
+  wrong = (~good).astype(np.float64)
+  each = np.array([wrong[q == value].mean() for value in np.sort(q)[::-1]])
+  risk = each.cumsum() / np.arange(1, len(q) + 1)
+  assert float(report.area) == pytest.approx(risk.mean(), rel=1e-4)
   assert float(report.own_wrong) == pytest.approx(own[~good].mean(), rel=1e-4)
+  assert float(report.mean_wrong) == pytest.approx(q[~good].mean(), rel=1e-4)
   assert float(report.own_right) > float(report.own_wrong)
 
 
@@ -107,6 +114,49 @@ def test_v1_and_the_trivial_scores_are_their_equations(codes):
   np.testing.assert_allclose(
     every["norm"], np.linalg.norm(h, axis=1), rtol=1e-4
   )
+
+
+def score_by(h, chosen, eps, *, unit=True, top=False):
+  """Eq. 1 in NumPy, and what is made of an empty set."""
+  h = h.astype(np.float64)
+  if unit:
+    h /= np.linalg.norm(h, axis=1, keepdims=True)
+  above = h - h.mean(1, keepdims=True)
+  own = (above > eps * h.std(1, keepdims=True)) & chosen
+  q = np.where(own, above, 0).sum(1) / np.maximum(own.sum(1), 1)
+  return np.where(own.any(1), q, above[:, chosen].max(1)) if top else q
+
+
+def test_each_score_is_eq_1_with_a_set_of_its_own(codes):
+  found, key = FIND(codes["features"], eps=(2.0,)), jax.random.key(0)
+  h = planted.draw(9, 1)["features"]
+  every = SCORE(h, found, key, low=50.0, high=95.0)
+  percent, chosen = np.asarray(found.percent), np.asarray(found.chosen)
+  size, order = chosen.sum(), np.argsort(percent, kind="stable")
+  ever = order[percent[order] > 0]
+  drawn = jax.random.permutation(jax.random.split(key)[0], len(percent))
+
+  def of(places):
+    return np.isin(np.arange(len(percent)), places)
+
+  sets = {
+    "q": chosen,
+    "q_all": np.ones_like(chosen),
+    "q_lower": of(ever[:size]),
+    "q_upper": of(np.argsort(-percent, kind="stable")[:size]),
+    "q_random": np.asarray(drawn) < size,
+    "q_test": oracle(h, 2.0)[1],
+  }
+  expect = {name: score_by(h, own, 2.0) for name, own in sets.items()}
+  expect["q_raw"] = score_by(h, chosen, 2.0, unit=False)
+  expect["q_top"] = score_by(h, chosen, 2.0, top=True)
+  for name, value in expect.items():
+    close = np.isclose(every[name], value, rtol=1e-4, atol=1e-6)
+    assert (~close).sum() <= 4, name
+  # No two of them are the same.
+  table = np.stack(list(expect.values()))
+  gaps = np.abs(table[:, None] - table[None]).max(-1)
+  assert gaps[~np.eye(len(table), dtype=bool)].min() > 1e-3
 
 
 def test_the_threshold_falls_until_few_are_empty(codes):

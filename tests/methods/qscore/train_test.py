@@ -100,6 +100,69 @@ def test_every_claims_number_is_there(run):
   assert missing == {("own", "kept_10_middle"), ("own", "kept_10_random")}
 
 
+def test_claims_compare_what_they_say():
+  """Of the planted codes' the same, by another arm."""
+
+  def of(arm):
+    return {
+      "1: found in what is right": (
+        (arm, "own_right"),
+        (arm, "own_wrong"),
+        0,
+      ),
+      "1: each belongs to a class": (
+        (arm, "class_share"),
+        (arm, "class_share_others"),
+        0,
+      ),
+      "2: 40 % can go": ((arm, "kept_60_middle"), (arm, "full"), -0.03),
+      "2: more than at random": (
+        (arm, "kept_60_middle"),
+        (arm, "kept_60_random"),
+        0,
+      ),
+      "2: at 10 %": ((arm, "kept_10_middle"), (arm, "kept_10_random"), 0.01),
+      "3: predicts mistakes, AUROC": ((arm, "auroc"), 0.5, 0),
+      "3: predicts mistakes, AUPRC": ((arm, "auprc"), (arm, "accuracy"), 0),
+      "3: better than the first version": (
+        (arm, "q_auroc"),
+        (arm, "v1_auroc"),
+        0,
+      ),
+      "3: better than the length": ((arm, "q_auroc"), (arm, "norm_auroc"), 0),
+      "3: D matters": ((arm, "q_auroc"), (arm, "q_all_auroc"), 0),
+      "5: on the object": ((arm, "miou_core"), (arm, "miou_spurious"), 0),
+      "5: more than even heat": ((arm, "heat_core"), (arm, "area_core"), 0),
+      "5: more so where it is right": (
+        (arm, "miou_core_right"),
+        (arm, "miou_core_wrong"),
+        0,
+      ),
+    }
+
+  def between(treatment, baseline, metric):
+    return (treatment, metric), (baseline, metric), 0
+
+  more = ("continued", "probe_accuracy")
+  expect = of("base") | {
+    "4: higher accuracy": between("qscore", "base", "probe_accuracy"),
+    "4: than without it": between("qscore", *more),
+    "4: balanced": between("balanced", *more),
+    "4: the lasso does not": between("continued", "lasso", "probe_accuracy"),
+    "3: predicts less after it": between("base", "qscore", "auroc"),
+    "6: more on the object": between("qscore", "continued", "miou_core"),
+    "6: where it is right": between("qscore", "continued", "miou_core_right"),
+    "6: where it is wrong": between("qscore", "continued", "miou_core_wrong"),
+    "6: balanced": between("balanced", "continued", "miou_core"),
+    "lambda_1 raises scores": between("strong", "continued", "mean_q"),
+    "it concentrates": between("strong", "continued", "concentration"),
+    "lambda_2 holds it": between("strong", "strong_held", "concentration"),
+  }
+  expect |= {f"{name} (own)": value for name, value in of("own").items()}
+  found = {c.name: (c.treatment, c.baseline, c.margin) for c in METHOD.claims}
+  assert found == expect
+
+
 def test_the_numbers_are_those_of_the_parts(run, arrays):
   product = run.products["own.discover"]
   h, labels = arrays["test_features"], arrays["test_labels"]
@@ -109,6 +172,7 @@ def test_the_numbers_are_those_of_the_parts(run, arrays):
   q = np.where(own, unit - mu, 0).sum(1) / np.maximum(own.sum(1), 1)
   predicted = run.products["own.predict"]
   np.testing.assert_allclose(predicted["scores"]["q"], q, atol=1e-5)
+  assert run.metrics["own.mean_q"] == pytest.approx(q.mean(), rel=1e-4)
   right = np.asarray(predicted["correct"])
   assert run.metrics["own.accuracy"] == pytest.approx(right.mean())
   assert run.metrics["own.probe_accuracy"] == run.metrics["own.accuracy"]
@@ -236,6 +300,7 @@ def test_labels_with_gaps_are_counted_without(arrays):
     ("--arms base --features mine.npz", "which no arm of base looks at"),
     ("--run there", "run is given, which the arm own does not look at"),
     ("--arms base --run there", "there holds no finished run"),
+    ("--heat.masks x", "heat.masks is given, which the arm own does not look"),
   ],
 )
 def test_wrong_uses_are_one_line(words, message, tmp_path, capsys, monkeypatch):

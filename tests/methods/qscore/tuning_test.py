@@ -1,6 +1,7 @@
 """Encoders that are trained here: fine-tuning, its arms, and their measures."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,26 @@ def test_every_arm_is_measured(run):
       assert f"{arm}.{name}" in run.metrics
   drawn = {p.stem for p in (run.workdir / "plots").glob("*.png")}
   assert {"profile-base", "best-qscore", "grid-qscore"} <= drawn
+
+
+def test_scores_after_fine_tuning_are_by_the_D_before_it(run):
+  """What the claims of lambda_1 and lambda_2 compare."""
+  h, train = (
+    np.float64(run.products["qscore.features"][f"{split}_features"])
+    for split in ("test", "train")
+  )
+  base = run.products["base.discover"]
+  unit = h / np.linalg.norm(h, axis=1, keepdims=True)
+  above = unit - unit.mean(1, keepdims=True)
+  taken = above > float(base["eps"]) * unit.std(1, keepdims=True)
+  taken &= np.asarray(base["chosen"])
+  q = np.where(taken, above, 0).sum(1) / np.maximum(taken.sum(1), 1)
+  assert run.metrics["qscore.mean_q"] == pytest.approx(q.mean(), rel=1e-3)
+  train /= np.linalg.norm(train, axis=1, keepdims=True)
+  column = np.abs(train).sum(0)
+  assert run.metrics["qscore.concentration"] == pytest.approx(
+    column.max() / column.mean(), rel=1e-4
+  )
 
 
 def test_fine_tuning_starts_from_the_whole_pretrained_state(run, start):
@@ -120,10 +141,67 @@ def test_terms_are_the_losses_of_all_views(where):
 
 def test_every_arm_has_its_weights():
   c = TINY.tune
-  assert tuning.penalties(c, "continued") == (0, 0, 0, 0)
-  assert tuning.penalties(c, "qscore") == (1e-4, 1e-4, 0, 0)
-  every = [tuning.penalties(c, a) for a in METHOD.arms if a not in NO_TUNING]
-  assert len(set(every)) == len(every) == 8
+  expect = {
+    "continued": (0, 0, 0, 0),
+    "qscore": (1e-4, 1e-4, 0, 0),
+    "gain": (1e-4, 0, 0, 0),
+    "columns": (0, 1e-4, 0, 0),
+    "balanced": (0.5, 0, 1, 0),
+    "strong": (10, 0, 0, 0),
+    "strong_held": (10, 0, 10, 0),
+    "lasso": (0, 0, 0, 1e-4),
+  }
+  arms = [arm for arm in METHOD.arms if arm not in NO_TUNING]
+  assert {arm: tuning.penalties(c, arm) for arm in arms} == expect
+  own = dataclasses.replace(
+    c,
+    gain=1.0,
+    columns=2.0,
+    balanced_gain=3.0,
+    balanced_columns=4.0,
+    strong=5.0,
+    lasso=6.0,
+  )
+  assert {arm: tuning.penalties(own, arm) for arm in arms} == {
+    "continued": (0, 0, 0, 0),
+    "qscore": (1, 2, 0, 0),
+    "gain": (1, 0, 0, 0),
+    "columns": (0, 2, 0, 0),
+    "balanced": (3, 0, 4, 0),
+    "strong": (5, 0, 0, 0),
+    "strong_held": (5, 0, 5, 0),
+    "lasso": (0, 0, 0, 6),
+  }
+
+
+def test_terms_see_representations_as_the_fields_say():
+  rng = np.random.default_rng(2)
+  h = np.maximum(rng.normal(size=(2, 6, 10)), 0).astype(np.float32)
+  rows, chosen = h.reshape(12, 10), np.arange(10) < 3
+  ways = {}
+  for normalize, top in itertools.product((True, False), repeat=2):
+    how = dataclasses.replace(TINY.tune, normalize=normalize, top_if_empty=top)
+    terms, _ = tuning.make_terms(how, tuning.Penalties(), chosen, 0.8)
+    found = terms(Views(h), {})
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    seen = unit if normalize else rows
+    above = seen - seen.mean(1, keepdims=True)
+    own = (above > 0.8 * seen.std(1, keepdims=True)) & chosen
+    q = np.where(own, above, 0).sum(1) / np.maximum(own.sum(1), 1)
+    if top:
+      q = np.where(own.any(1), q, above[:, chosen].max(1))
+    gain = np.where(q < q.mean(), -q, 0)
+    column = seen.sum(0)
+    high = column[column > column.mean()].sum()
+    np.testing.assert_allclose(
+      found["gain"], gain.reshape(2, 6).mean(0), rtol=1e-4, atol=1e-6
+    )
+    # The lasso is of representations as they are.
+    sums = {"columns": high, "columns_mean": high / 120, "lasso": rows.sum()}
+    for name, value in sums.items():
+      assert float(found[name].mean()) == pytest.approx(value, rel=1e-5), name
+    ways[normalize, top] = found["gain"].tobytes()
+  assert len(set(ways.values())) == 4
 
 
 def test_four_devices_give_one_devices_penalties():
