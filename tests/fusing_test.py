@@ -97,7 +97,7 @@ def test_what_a_dispatch_lost_is_named(fused, devices):
     held = {**state, "w": state["w"].at[5].set(last)}
     data = jnp.float32(2.0)
     held = accel.place(held, devices, split=split)
-    held, (_, healthy, lost) = run(held, (data, 1) if fused else data)
+    held, ((_, healthy), lost) = run(held, (data, 1) if fused else data)
     assert int(healthy) == 1
     assert int(held["count"]) == 1
     names = sorted(state)  # The order of the leaves of a dict.

@@ -79,6 +79,14 @@ def test_lars_by_hand(make, ratio):
       np.testing.assert_allclose(got[name], expected[name], rtol=1e-5)
 
 
+def test_clipped_lars_is_never_longer_than_plain_descent():
+  """At a small rate it is that, decay and all."""
+  rate = 1e-3
+  ours = _ours(optim.lars_clipped(rate, weight_decay=0.1))[0]["kernel"]
+  p, g = P["kernel"].astype(float), GRADS[0]["kernel"]
+  np.testing.assert_allclose(ours, p - rate * (g + 0.1 * p), rtol=1e-6)
+
+
 def test_without_a_gradient_clipped_lars_does_not_decay_and_lars_does():
   still, pausing = P["still"], P["pausing"]
   trail = _ours(optim.lars_clipped(_rate, weight_decay=0.1))

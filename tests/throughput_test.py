@@ -197,6 +197,11 @@ def test_samples_are_seconds_per_step(monkeypatch, fused):
   phase = dataclasses.replace(toy_tabular.case(), fused=fused)
   bare = timing.Program(phase, "auto")
   assert int(bare.state.step) == 1  # The warm-up.
+  # The loop's own program: it looks after the state as well.
+  data = bare._input(1)
+  bare.state, ((_, healthy), lost) = bare.run(bare.state, data)
+  assert int(healthy) == 1
+  assert not np.any(lost)
   ticks = itertools.count()
   clock = types.SimpleNamespace(perf_counter=lambda: next(ticks))
   monkeypatch.setattr(timing, "time", clock)

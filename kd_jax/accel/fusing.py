@@ -120,35 +120,34 @@ def one_step(step: Callable[..., Any]) -> Callable[..., Any]:
   return single
 
 
-def guarded(
-  dispatch: Callable[..., Any], split: PyTree = None
-) -> Callable[..., Any]:
-  """Has a dispatch say which arrays of the state stopped being finite in it.
+def guarded(fn: Callable[..., Any], split: PyTree = None) -> Callable[..., Any]:
+  """Has a function say which arrays of the state stopped being finite in it.
 
   A metric does not show all: where no step follows, or where a ReLU's maximum
   drops a NaN, parameters are lost and the loss is as it was. An array that was
-  not finite before the dispatch (a curve with points to come, a best value that
+  not finite before (a curve with points to come, a best value that
   starts at infinity) is not asked.
 
   Args:
-    dispatch: what `scan_steps` or `one_step` returns.
+    fn: `(state, data, *, axis_name) -> (state, found)`: what `scan_steps` or
+      `one_step` returns, or an epoch function.
     split: see `data_parallel`. Devices ask each other where it divides
       something, and only there.
 
   Returns:
     The same with one more output: `(state, data, *, axis_name) -> (state,
-    ({name: Mean}, healthy, lost))`, where `lost` has a number for each leaf of
-    the state, in the order of `jax.tree.leaves`: above 0 where the leaf was
-    finite before and is not after, on any device.
+    (found, lost))`, where `lost` has a number for each leaf of the state, in
+    the order of `jax.tree.leaves`: above 0 where the leaf was finite before and
+    is not after, on any device.
   """
 
   def run(state, data, *, axis_name=None):
     before = _finite_leaves(state)
-    state, (metrics, healthy) = dispatch(state, data, axis_name=axis_name)
+    state, found = fn(state, data, axis_name=axis_name)
     lost = (before & ~_finite_leaves(state)).astype(jnp.int32)
     if any(jax.tree.leaves(split)):
       lost = collectives.sum(lost, axis_name)
-    return state, (metrics, healthy, lost)
+    return state, (found, lost)
 
   return run
 

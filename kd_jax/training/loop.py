@@ -34,13 +34,13 @@ class Stretch:
 
   Attributes:
     step: steps taken before it.
-    outputs: (steps, sums of metrics, healthy steps) of each dispatch, and which
-      arrays of the state it lost (see `accel.guarded`).
+    outputs: of each dispatch how many steps it took, and what it gave: (sums of
+      metrics, healthy steps) and which arrays of the state it lost.
     begun: when it was dispatched, by the process's clock.
   """
 
   step: int
-  outputs: list[tuple[Any, ...]]
+  outputs: list[tuple[int, Any]]
   begun: float
 
   @property
@@ -58,13 +58,13 @@ def dispatch(phase: Phase, split: PyTree) -> Callable[..., Any]:
 
   Returns:
     `accel.scan_steps` of its step, or `accel.one_step` where its steps are not
-    fused; guarded unless its state may diverge.
+    fused; `accel.guarded`, whether its state may diverge or not.
   """
   if phase.fused:
     taken = accel.scan_steps(phase.step, split, phase.parts)
   else:
     taken = accel.one_step(phase.step)
-  return taken if phase.may_diverge else accel.guarded(taken, split)
+  return accel.guarded(taken, split)
 
 
 class PhaseLoop:
@@ -125,8 +125,11 @@ class PhaseLoop:
       with self._traced(stretch, ahead):
         try:
           state, dispatched = self._steps(state, step, ahead - step)
-        finally:  # What came before, while these run; also if a stream ends.
-          self._settle()
+        except BaseException:  # A stream's, say: the rows before it are kept.
+          with contextlib.suppress(NonFiniteError):
+            self._settle()
+          raise
+        self._settle()  # What came before, while these run.
         self.under_way = dispatched
         if self.long or session.profile is not None or accel.several():
           self._settle()
@@ -182,10 +185,13 @@ class PhaseLoop:
 
   def _epoch(self, state: PyTree, step: int) -> PyTree:
     session, phase = self.session, self.phase
-    run = self._compiled("epoch", phase.epoch.run, state, self.epoch_data)
+    fn = accel.guarded(phase.epoch.run, self.split)
+    run = self._compiled("epoch", fn, state, self.epoch_data)
     with session.clock.on("epoch"):
-      state, record = run(state, self.epoch_data)
-      record = jax.device_get(record)
+      state, found = run(state, self.epoch_data)
+      record, lost = jax.device_get(found)
+    if name := self._lost(lost):
+      self._give_up(f"{name}, between steps,", step)
     session.writer.write("epoch", phase.arm, phase.name, step, record)
     return state
 
@@ -201,7 +207,7 @@ class PhaseLoop:
     begun = time.perf_counter()
     with session.clock.on("train"):
       state, outputs = run(state, data)
-    return state, Stretch(step, [(n, *outputs)], begun)
+    return state, Stretch(step, [(n, outputs)], begun)
 
   def _one_by_one(self, state, step, n):
     sharded = self.feed is not None
@@ -213,7 +219,7 @@ class PhaseLoop:
     with self.session.clock.on("train"):
       for i in range(n):
         state, out = run(state, data)
-        outputs.append((1, *out))
+        outputs.append((1, out))
         if sharded and i + 1 < n:
           data = next(self.feed)
     return state, Stretch(step, outputs, begun)
@@ -228,12 +234,11 @@ class PhaseLoop:
       outputs = jax.device_get(stretch.outputs)
     self.long = time.perf_counter() - stretch.begun > LONG_S
     step, end = stretch.step, stretch.end
-    for length, chunk, healthy, *lost in outputs:
+    for length, ((chunk, healthy), lost) in outputs:
       if healthy < length:
         self._give_up("a loss, gradient or metric", step + int(healthy) + 1)
       step += length
-      if lost and lost[0].any():
-        name = self.names[int(lost[0].argmax())]
+      if name := self._lost(lost):
         self._give_up(f"{name}, though no loss or metric did,", step, length)
       self.window.add(chunk)
     session.clock.steps += end - stretch.step
@@ -243,6 +248,12 @@ class PhaseLoop:
       values = self.window.means()
       session.writer.write("train", phase.arm, phase.name, end, values)
       session.observer("row", end)
+
+  def _lost(self, lost: np.ndarray) -> str:
+    """The first array of the state that was lost, "" if none was."""
+    if self.phase.may_diverge or not lost.any():
+      return ""
+    return self.names[int(lost.argmax())]
 
   def _give_up(self, what: str, step: int, among: int = 1) -> None:
     """Says what was lost at a step, or in one of several up to it."""

@@ -46,7 +46,7 @@ def contexts(
 ) -> Contexts | None:
   """The contexts of all entities.
 
-  Source: paper page 3.4
+  Source: the paper's graph contexts
 
   Args:
     model: the model.

@@ -81,8 +81,8 @@ def weights(
 ) -> Float32[np.ndarray, "n"]:
   """Sub-sampling weights: triples of frequent pairs count less.
 
-  Source: paper page 4, (6 + f_hr + f_rt)^(-1/2); the 6 stands for counters that
-  begin at 4
+  Source: the paper's code, (6 + f_hr + f_rt)^(-1/2); the 6 stands for counters
+  that begin at 4
 
   Args:
     asks_tail: each triple's (head, relation) pair, by number.

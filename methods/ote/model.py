@@ -163,7 +163,7 @@ def forward(
 ) -> Float[Array, "t p d"]:
   """From heads to where their tails should be.
 
-  Source: paper page 3.2, P_r
+  Source: the paper's P_r
 
   Args:
     model: the model.
@@ -191,7 +191,7 @@ def reverse(
   Not the inverse of `forward` where a block's scales differ: the authors' code
   scales before the transposed rotation, too.
 
-  Source: paper page 3.2, P-bar_r
+  Source: the paper's P-bar_r
 
   Args:
     model: the model.

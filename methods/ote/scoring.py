@@ -71,7 +71,7 @@ def scores(
 ) -> Float[Array, "b m"]:
   """Scores of candidates; the larger the likelier.
 
-  Source: paper page 3.3 (plain), 3.5 (with context, a quarter of the sum)
+  Source: the paper's scores (with context a quarter of the sum)
 
   Args:
     model: the model.

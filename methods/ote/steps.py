@@ -134,7 +134,7 @@ def terms(
 ) -> dict[str, Array]:
   """The loss of each triple, and the penalty.
 
-  Source: paper page 4
+  Source: the paper's code
 
   Args:
     config: the arm's configuration.

@@ -5,6 +5,7 @@ Source: solo-learn, solo/data/dataset_subset/imagenet100_classes.txt.
 
 import os
 import pathlib
+import tempfile
 
 from kd_jax.datasets.errors import DataError
 
@@ -38,10 +39,11 @@ def link(
     folder: is made, with train and test, to be given as images.
 
   Raises:
-    DataError: if the one lacks a class, or the other is there.
+    DataError: if the one lacks a class, or the other is there or cannot be
+      made; then nothing is left of it.
   """
-  source = pathlib.Path(imagenet).expanduser().resolve()
-  target = pathlib.Path(folder).expanduser()
+  source = pathlib.Path(os.path.expanduser(imagenet)).resolve()
+  target = pathlib.Path(os.path.expanduser(folder))
   for split in _SPLITS:
     for name in IMAGENET100:
       if not (source / split / name).is_dir():
@@ -49,9 +51,16 @@ def link(
           f"{source} has no {split}/{name}; expected ImageNet's classes as "
           f"folders of {' and '.join(_SPLITS)}"
         )
-  if target.exists():
+  if target.exists() or target.is_symlink():
     raise DataError(f"{target} is there; expected a folder that is not")
-  for split, own in _SPLITS.items():
-    (target / own).mkdir(parents=True)
-    for name in IMAGENET100:
-      (target / own / name).symlink_to(source / split / name)
+  try:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as made:
+      whole = pathlib.Path(made) / "whole"
+      for split, own in _SPLITS.items():
+        (whole / own).mkdir(parents=True)
+        for name in IMAGENET100:
+          (whole / own / name).symlink_to(source / split / name)
+      whole.rename(target)
+  except OSError as error:
+    raise DataError(f"cannot make {target}: {error}") from error

@@ -141,7 +141,7 @@ def contaminated_backup(
 ) -> Float[Array, "s a"]:
   """R + gamma { (1 - share) E V + share min_s V }: R-contamination.
 
-  Source: Wang and Zou, NeurIPS 2021, as the page of this paper gives it.
+  Source: Wang and Zou, NeurIPS 2021.
 
   Args:
     model: the model.

@@ -3,8 +3,8 @@
 Updates of all pairs at once, for one member, as in `learner`; nothing here
 knows a kernel except the plug-in, whose point is that it stores one.
 
-Sources are in each docstring; those marked [known] follow what the paper's page
-says of them, not a new reading of the works themselves.
+Sources are in each docstring; those marked [known] follow summaries of the
+works, which were not read anew.
 """
 
 import jax

@@ -12,7 +12,7 @@ from kd_jax.methods.robust_mdp.config import Config
 from kd_jax.methods.robust_mdp.divergences import DIVERGENCES
 from kd_jax.methods.robust_mdp.problems import LARGE, Problem, label
 
-# Radii at which the two forms are matched (the page's section 9).
+# Radii at which the two forms are matched.
 RADII = (0.01, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 

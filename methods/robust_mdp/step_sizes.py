@@ -76,7 +76,7 @@ def cold_reach(lam: float, steps: int) -> float:
   2 lam sqrt(T'). Where that is below the range of V a cold start leaves an
   error that no number of outer steps removes.
 
-  Source: ours (the page's trap 2).
+  Source: ours.
 
   Args:
     lam: the weight of the penalty.

@@ -67,7 +67,7 @@ def _check_lams(lams: Sequence[float]) -> None:
 def floors(config: Any, v_range: float) -> list[str]:
   """Warns of weights that a cold start cannot serve.
 
-  Source: ours (the page's trap 2).
+  Source: ours.
 
   Args:
     config: an arm's configuration.

@@ -109,6 +109,15 @@ def test_members(monkeypatch, shape, few, mapped):
   assert ("stablehlo.while" in text) == (few < 3)
 
 
+@pytest.mark.parametrize("shape", [SHAPES[1], SHAPES[4], SHAPES[10]], ids=str)
+def test_no_images(shape):
+  x, kernel = arrays(*shape)
+  run = functools.partial(value_and_gradients, **shape[-1])
+  y, dx, dkernel = run(x[:0], kernel)
+  assert (y.shape[0], dx.shape) == (0, (0, *x.shape[1:]))
+  np.testing.assert_array_equal(dkernel, jnp.zeros_like(kernel))
+
+
 def test_no_members():
   x, kernel = arrays(*SHAPES[4], members=(3,))
   run = functools.partial(value_and_gradients, **SHAPES[4][-1])
@@ -225,8 +234,12 @@ def test_large_kernels_are_taken_in_parts(monkeypatch):
     native = functools.partial(convolve, padding=padding, native=True)
     y, back = jax.vjp(native, x, kernel)
     dy = jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)
-    close(winograd.forward(x, kernel, padding), y)
-    close(winograd.gradients(x, kernel, dy, padding), back(dy))
+    for numbers, rows in ((chunks.NUMBERS, chunks.ROWS), (1, 1)):
+      monkeypatch.setattr(chunks, "NUMBERS", numbers)
+      monkeypatch.setattr(chunks, "ROWS", rows)
+      close(winograd.forward(x, kernel, padding), y)
+      close(winograd.gradients(x, kernel, dy, padding), back(dy))
+    monkeypatch.undo()
 
 
 def test_nothing_is_too_large_to_be_kept():

@@ -13,7 +13,7 @@ import toy_tabular
 import kd_jax
 from kd_jax import accel, metrics
 from kd_jax.errors import NonFiniteError, UsageError
-from kd_jax.experiment import Evaluation, Phase
+from kd_jax.experiment import Epoch, Evaluation, Phase
 from kd_jax.metrics import Mean, mean
 from kd_jax.training import loop
 from kd_jax.training import run as running
@@ -269,7 +269,30 @@ def test_a_state_that_is_lost_ends_the_run(tmp_path, fuse):
   assert np.isinf(run.products["decay.grow"]["params"]["kernel"]).all()
 
 
-def test_a_stream_that_breaks_off_loses_no_row(tmp_path):
+def test_a_state_that_an_epoch_loses_ends_the_run(tmp_path):
+  def phases(config, data, say):
+    def step(state, data, *, axis_name=None):
+      return {**state, "step": state["step"] + 1}, {"loss": mean(jnp.zeros(3))}
+
+    def epoch(state, data, *, axis_name=None):
+      bias = jnp.where(state["step"] == 100, jnp.nan, state["bias"])
+      return {**state, "bias": bias}, {"nothing": jnp.zeros(())}
+
+    def begin(products, seed):
+      return {"bias": jnp.ones(2), "step": jnp.int32(0)}
+
+    every = Epoch(epoch, 50, None)
+    return [Phase("go", begin, step, 200, arm="decay", epoch=every)]
+
+  method = dataclasses.replace(
+    TABULAR, phases=phases, plots=None, apply=None, answers={}
+  )
+  with pytest.raises(NonFiniteError, match=r"bias, .* at step 100\."):
+    kd_jax.train(method, "tiny", workdir=tmp_path, quiet=True)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_stream_that_breaks_off_loses_no_row(tmp_path, lost):
   """The row of the steps before is written, though it waits for the next."""
 
   def phases(*args):
@@ -281,15 +304,24 @@ def test_a_stream_that_breaks_off_loses_no_row(tmp_path):
           raise OSError("the disk is gone")
         yield batch
 
-    return [dataclasses.replace(phase, stream=stream)]
+    def step(state, data, **how):
+      state, found = phase.step(state, data, **how)
+      if lost:  # In the steps that are under way: the cause is told first.
+        found = {**found, "loss": Mean(jnp.float32(jnp.nan), jnp.float32(1))}
+      return state, found
+
+    return [dataclasses.replace(phase, stream=stream, step=step)]
 
   method = dataclasses.replace(NET, phases=phases)
   how = {"stream": True, "steps": 13, "log_every": 1, "eval_every": 0}
+  if lost:
+    how["log_every"] = 3
   with pytest.raises(OSError, match="the disk is gone"):
     kd_jax.train(method, workdir=tmp_path, quiet=True, **how)
   lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
   rows = [json.loads(line) for line in lines]
-  assert [r["step"] for r in rows if r["kind"] == "train"] == [1, 2, 3]
+  steps = [r["step"] for r in rows if r["kind"] == "train"]
+  assert steps == ([] if lost else [1, 2, 3])
 
 
 def test_streams_epochs_and_fusing_give_the_same_run(tmp_path, programs):

@@ -39,7 +39,7 @@ def over_images(
     What it gives for all images.
   """
   n = len(arrays[0])
-  each = _images(n, numbers, rows)
+  each = _images(n, numbers, rows) if n else 0
   if each == n:
     return fn(*arrays)
   beside = 2 if n % (2 * each) == 0 else 1

@@ -44,3 +44,17 @@ def test_a_class_that_is_not_there_is_named(tmp_path):
   with pytest.raises(UsageError, match="has no train/n02869837; expected Imag"):
     synsets.link(tmp_path, tmp_path / "hundred")
   assert not (tmp_path / "hundred").exists()
+
+
+def test_what_cannot_be_made_is_told_and_leaves_nothing(tmp_path):
+  for split in ("train", "val"):
+    for name in synsets.IMAGENET100:
+      (tmp_path / "all" / split / name).mkdir(parents=True)
+  (tmp_path / "file").write_text("")
+  with pytest.raises(UsageError, match=r"cannot make .*file/hundred: "):
+    synsets.link(tmp_path / "all", tmp_path / "file" / "hundred")
+  (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+  with pytest.raises(UsageError, match="nowhere is there"):
+    synsets.link(tmp_path / "all", tmp_path / "nowhere")
+  left = {path.name for path in tmp_path.iterdir()}
+  assert left == {"all", "file", "nowhere"}

@@ -220,6 +220,7 @@ def test_as_printed_it_diverges_and_the_run_goes_on():
   assert found["finite"].total / found["finite"].count < 1
   assert np.isfinite(found["error"].total)
   phase, products = made("printed")
+  assert phase.may_diverge  # The loop would end it otherwise.
   state = phase.init(products, np.uint32(0))
   state = state.replace(q=jnp.full_like(state.q, 2e38))
   _, found = jax.jit(phase.step)(state, phase.data)
