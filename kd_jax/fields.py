@@ -63,11 +63,7 @@ def check(
   """
   values = dict(walk(config))
   for name, known in choices.items():
-    if values[name] not in (names := list(known)):
-      said = f"it is one of {names}"
-      if len(names) > _FEW:
-        said = nearest(str(values[name]), [str(known) for known in names])
-      raise UsageError(f"{name} is {values[name]!r}; {said}")
+    check_choice(name, values[name], known)
   for name, value in values.items():
     numbers = value if isinstance(value, tuple) else (value,)
     if any(isinstance(v, float) and not math.isfinite(v) for v in numbers):
@@ -78,6 +74,24 @@ def check(
         f"{name} is {values[name]}; it must be "
         f"{_limits(low, high, values[name])}"
       )
+
+
+def check_choice(name: str, value: Any, known: Iterable[Any]) -> None:
+  """Checks that a value is one of those that there are.
+
+  Args:
+    name: of the field, for the message.
+    value: its value.
+    known: what it may be.
+
+  Raises:
+    UsageError: one sentence with the choices, or of many with the nearest.
+  """
+  if value not in (names := list(known)):
+    said = f"it is one of {names}"
+    if len(names) > _FEW:
+      said = nearest(str(value), [str(name) for name in names])
+    raise UsageError(f"{name} is {value!r}; {said}")
 
 
 def _limits(low: float, high: float, value: float) -> str:

@@ -125,8 +125,8 @@ def guarded(fn: Callable[..., Any], split: PyTree = None) -> Callable[..., Any]:
 
   A metric does not show all: where no step follows, or where a ReLU's maximum
   drops a NaN, parameters are lost and the loss is as it was. An array that was
-  not finite before (a curve with points to come, a best value that
-  starts at infinity) is not asked.
+  not finite before (a curve with points to come, a best value that starts at
+  infinity) is not asked.
 
   Args:
     fn: `(state, data, *, axis_name) -> (state, found)`: what `scan_steps` or

@@ -95,14 +95,8 @@ def _check_arm(config: Any, arm: str) -> None:
   learner = LEARNERS[recipes.learner_of(arm)]
   if learner.labels and not config.data.labelled:
     raise UsageError(f"the arm {arm} needs labels, and data.labelled is False")
-  for name, choices in (
-    ("optimizer", _OPTIMIZERS),
-    ("views", tuple(views.VIEWS)),
-  ):
-    if getattr(s, name) not in choices:
-      raise UsageError(
-        f"settings.{name} is {getattr(s, name)!r}; it is one of {list(choices)}"
-      )
+  fields.check_choice("settings.optimizer", s.optimizer, _OPTIMIZERS)
+  fields.check_choice("settings.views", s.views, views.VIEWS)
   for names, low, high, said in _BOUNDS:
     for name in names:
       value = getattr(s, name)
